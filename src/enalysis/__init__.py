@@ -1,0 +1,1 @@
+"""Enalysis: self-hosted energy management for sites of many vendors."""
