@@ -1,0 +1,1 @@
+"""Pure rules of energy data: no clock, no I/O, standard library only."""
