@@ -1,0 +1,1 @@
+"""What Enalysis does: several steps under one name, each a transaction or a series of them."""

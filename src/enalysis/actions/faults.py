@@ -1,0 +1,176 @@
+"""What a vendor's failures mean for a connection: its state, its sentence, and how long to wait."""
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from enalysis.connectors.base import Connector, Spec
+from enalysis.core.access import Scope
+from enalysis.core.errors import (
+    BadPayload,
+    LoginNeeded,
+    QuotaSpent,
+    Retired,
+    Unavailable,
+    VendorError,
+)
+from enalysis.core.quotas import QuotaWindow
+from enalysis.store import connections, streams
+from enalysis.store.connections import Connection
+from enalysis.store.pool import Database
+from enalysis.store.streams import StreamRow
+
+_log = logging.getLogger(__name__)
+
+# One slot: a vendor that is away is asked again at least this often, so that recovery is seen within a slot.
+_LONGEST_AWAY_S = 900
+# A refused login, an app pending approval: asked again at most four times a day.
+_HUMAN_PAUSE = timedelta(hours=6)
+_DAY = timedelta(days=1)
+# Clocks further apart than this are a fault worth a person's time: windows are asked for by our clock.
+_CLOCK_OFF_S = 300
+
+
+@dataclass(slots=True)
+class Report:
+    """How the streams of one batch fared, and why the rest of it was left."""
+
+    ok: int = 0
+    failed: list[tuple[StreamRow, VendorError]] = field(default_factory=list)
+    intervals: int = 0
+    samples: int = 0
+    quarantined: int = 0
+    stopped: VendorError | None = None
+
+
+def is_long(error: QuotaSpent) -> bool:
+    """Tell whether a spent quota lasts so long that a person should know: a day or a month, not a minute."""
+    return error.window in (None, QuotaWindow.DAY.value, QuotaWindow.MONTH.value)
+
+
+def pause(error: VendorError, failures: int, now: datetime) -> datetime:
+    """Return when to ask again after a failure, with jitter so that failures do not march in step."""
+    spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, keeps no secret
+    if isinstance(error, Unavailable):
+        wanted = error.retry_after_s or min(_LONGEST_AWAY_S, 60 * 2 ** min(failures, 8)) * spread
+        return now + timedelta(seconds=wanted)
+    if isinstance(error, BadPayload):
+        return now + timedelta(seconds=min(21600, _LONGEST_AWAY_S * (failures + 1)) * spread)
+    if isinstance(error, QuotaSpent):
+        return now + timedelta(minutes=15) * spread
+    if isinstance(error, Retired):
+        return now + _DAY * spread
+    return now + _HUMAN_PAUSE * spread
+
+
+async def settle(  # noqa: PLR0913 - what a batch knows at its end
+    scope: Scope,
+    db: Database,
+    connection: Connection,
+    spec: Spec,
+    connector: Connector,
+    clock_ahead_s: float | None,
+    report: Report,
+    now: datetime,
+) -> None:
+    """Decide the connection's state from how its streams fared, and say it once when it changes."""
+    refused = next((e for _, e in report.failed if isinstance(e, LoginNeeded)), None)
+    if refused is None and isinstance(report.stopped, LoginNeeded):
+        refused = report.stopped
+    confirmed = refused is not None and await _refused_again(connector, now)
+    async with db.org(scope) as conn:
+        if refused is not None and not confirmed:
+            await _mark_not_in_plan(scope, db, report, spec, now)
+        rows = await streams.list_streams(scope, conn, connection.id)
+        state, sentence = _verdict(spec, connection, rows, report, confirmed, clock_ahead_s)
+        if clock_ahead_s is not None:
+            await connections.set_clock(scope, conn, connection.id, clock_ahead_s)
+        changed = await connections.set_state(
+            scope, conn, connection.id, state, sentence, now, ok=report.ok > 0
+        )
+        if changed:
+            text = sentence or f"{connection.name} works"
+            await connections.add_event(scope, conn, connection.id, None, state, text, now)
+            level = logging.INFO if state == "healthy" else logging.WARNING
+            _log.log(level, "connection %s (%s) is %s: %s", connection.id, connection.vendor, state, text)
+        if changed and connection.state in _STOPPED and state not in _STOPPED:
+            await streams.set_due(scope, conn, connection.id, now)
+
+
+_STOPPED = ("reauth_required", "vendor_api_retired")
+
+
+def _verdict(  # noqa: PLR0911, PLR0913 - one line per verdict reads best
+    spec: Spec,
+    connection: Connection,
+    rows: Sequence[StreamRow],
+    report: Report,
+    confirmed: bool,  # noqa: FBT001 - private
+    clock_ahead_s: float | None,
+) -> tuple[str, str | None]:
+    if confirmed:
+        refused = next(e for _, e in report.failed if isinstance(e, LoginNeeded))
+        return refused.state, refused.message
+    errors = [e for _, e in report.failed] or ([report.stopped] if report.stopped else [])
+    for kind in (Retired, QuotaSpent):
+        for error in errors:
+            if isinstance(error, kind) and (not isinstance(error, QuotaSpent) or is_long(error)):
+                return error.state, error.message
+    serious = [e for e in errors if not isinstance(e, QuotaSpent | LoginNeeded)]
+    if serious and not report.ok:
+        return serious[0].state, serious[0].message
+    broken = [r for r in rows if r.enabled and r.fault is not None]
+    if broken:
+        return "degraded", _half(spec, broken, len(rows))
+    if clock_ahead_s is not None and abs(clock_ahead_s) > _CLOCK_OFF_S:
+        return "clock_off", _clock_sentence(spec, clock_ahead_s)
+    if not report.ok:
+        return connection.state, connection.fault
+    return "healthy", None
+
+
+def _half(spec: Spec, broken: Sequence[StreamRow], total: int) -> str:
+    first = broken[0]
+    label = spec.stream(first.name).label
+    about = f" of site {first.subject}" if first.subject else ""
+    return (
+        f"{len(broken)} of {total} streams fail, first {label}{about}: {first.fault_text or first.fault}"
+        " The others go on."
+    )
+
+
+def _clock_sentence(spec: Spec, ahead_s: float) -> str:
+    side = "ahead of" if ahead_s > 0 else "behind"
+    return (
+        f"This computer's clock is {abs(ahead_s) / 60:.0f} min {side} {spec.label}'s. Set it (turn on network time):"
+        " until then the newest values may be missing or late. Nothing is lost."
+    )
+
+
+async def _refused_again(connector: Connector, now: datetime) -> bool:
+    """Ask the plainest endpoint once more: only its refusal means the credential is dead."""
+    try:
+        await connector.discover(now)
+    except LoginNeeded:
+        return True
+    except VendorError:
+        return False
+    return False
+
+
+async def _mark_not_in_plan(scope: Scope, db: Database, report: Report, spec: Spec, now: datetime) -> None:
+    async with db.org(scope) as conn:
+        for row, error in report.failed:
+            if isinstance(error, LoginNeeded):
+                await streams.set_polled(
+                    scope,
+                    conn,
+                    row.id,
+                    now,
+                    ok=False,
+                    fault="not_in_plan",
+                    fault_text=f"{spec.label} refuses this kind of data to this credential; its plan may not include it.",
+                    wait_until=now + _DAY,
+                )

@@ -1,0 +1,245 @@
+"""One poll: ask a vendor for some streams of a connection, store what came, say how it went, plan the next."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from enalysis.actions import faults, schedule
+from enalysis.actions.connections import apply_found
+from enalysis.actions.faults import Report
+from enalysis.actions.rollup import roll_up
+from enalysis.actions.vendors import Vendors
+from enalysis.connectors.base import Batch, Connector, Spec, Stream, Subject
+from enalysis.connectors.http import VendorHTTP
+from enalysis.core import coverage
+from enalysis.core.access import Scope
+from enalysis.core.errors import LoginNeeded, QuotaSpent, Retired, Unavailable, VendorError
+from enalysis.core.intervals import Window, floor_time
+from enalysis.core.metrics import Quality
+from enalysis.core.readings import Rejected, Sifted, sift
+from enalysis.store import connections, readings, sites, streams
+from enalysis.store.connections import Connection
+from enalysis.store.partitions import Partitions
+from enalysis.store.pool import Database
+from enalysis.store.quotas import Caller
+from enalysis.store.readings import Ingest, IntervalRow, SampleRow
+from enalysis.store.streams import StreamRow
+
+# A first live poll looks half a day back; an outage is caught up in pieces of at most two days a poll.
+_FIRST_LOOK = timedelta(hours=12)
+_CATCH_UP = timedelta(days=2)
+# After so many failures of the vendor in a row the rest of the batch is left for later.
+_GIVE_UP_AFTER = 3
+# How many pieces of history one job fetches before live polls get their turn again.
+_PIECES = 12
+
+
+@dataclass(slots=True)
+class Deps:
+    """What a poll works with."""
+
+    db: Database
+    vendors: Vendors
+    partitions: Partitions
+    clock: Callable[[], datetime]
+    backfill_days: int = 7
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One open client and whose it is."""
+
+    scope: Scope
+    deps: Deps
+    connection: Connection
+    spec: Spec
+    connector: Connector
+    http: VendorHTTP
+    report: Report
+
+
+async def poll(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[int]) -> Report:
+    """Poll streams of one connection, one after the other; one that fails never stops the others.
+
+    Raises nothing a vendor can cause: every failure becomes a state with a sentence.
+    """
+    report = Report()
+    async with deps.db.org(scope) as conn:
+        found = await connections.find_connection(scope, conn, connection)
+        rows = await streams.list_streams(scope, conn, connection, stream_ids)
+    async with deps.vendors.client(scope, found, Caller.LIVE) as (connector, http):
+        visit = _Visit(scope, deps, found, deps.vendors.spec(found.vendor), connector, http, report)
+        for row in _in_order(visit.spec, rows):
+            await _poll_one(visit, row)
+            if report.stopped is not None:
+                break
+        await faults.settle(scope, deps.db, found, visit.spec, connector, http.clock_ahead_s, report, deps.clock())
+    await schedule.plan_next(scope, deps.db, found, visit.spec, rows, deps.clock())
+    await roll_up(scope, deps.db, connection)
+    return report
+
+
+async def backfill(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[int]) -> Report:
+    """Fetch pieces of history, most recent first, with quota that live polls leave over."""
+    report = Report()
+    async with deps.db.org(scope) as conn:
+        found = await connections.find_connection(scope, conn, connection)
+        rows = await streams.list_streams(scope, conn, connection, stream_ids)
+    async with deps.vendors.client(scope, found, Caller.BACKFILL) as (connector, http):
+        visit = _Visit(scope, deps, found, deps.vendors.spec(found.vendor), connector, http, report)
+        pieces = 0
+        for row in rows:
+            while report.stopped is None and pieces < _PIECES:
+                pieces += 1
+                row = await _backfill_one(visit, row)  # noqa: PLW2901 - the row as it is after the piece
+                if row.backfill_next_at is None or row.backfill_next_at > deps.clock():
+                    break
+        if isinstance(report.stopped, LoginNeeded | Retired):
+            await faults.settle(scope, deps.db, found, visit.spec, connector, http.clock_ahead_s, report, deps.clock())
+    async with deps.db.org(scope) as conn:
+        await streams.release(scope, conn, stream_ids)
+    await roll_up(scope, deps.db, connection)
+    return report
+
+
+def _in_order(spec: Spec, rows: Sequence[StreamRow]) -> list[StreamRow]:
+    """Put discovery before what hangs on it, and what was asked longest ago first."""
+    rank = {s.name: n for n, s in enumerate(spec.streams)}
+    never = datetime.min.replace(tzinfo=ZoneInfo("UTC"))
+    return sorted(
+        (r for r in rows if r.enabled and r.name in rank),
+        key=lambda r: (rank[r.name] if r.polled_at is None else len(rank), r.polled_at or never, r.id),
+    )
+
+
+async def _poll_one(visit: _Visit, row: StreamRow) -> None:
+    now = visit.deps.clock()
+    stream = visit.spec.stream(row.name)
+    window = _live_window(stream, row, now)
+    try:
+        batch = await visit.connector.fetch(row.name, row.subject, window, now)
+    except VendorError as error:
+        await _note_failure(visit, row, error, now)
+        return
+    visit.report.ok += 1
+    await _store(visit, row, stream, batch, now, live_from=None if window is None else window.start)
+
+
+async def _backfill_one(visit: _Visit, row: StreamRow) -> StreamRow:
+    now = visit.deps.clock()
+    stream = visit.spec.stream(row.name)
+    assert row.backfill_until is not None  # noqa: S101 - a stream without history asked for is never claimed
+    assert row.backfill_at is not None  # noqa: S101 - nor one that never polled live
+    at, next_at = row.backfill_at, None
+    if at > row.backfill_until:
+        piece = timedelta(seconds=stream.window_s or 86400)
+        window = Window(max(row.backfill_until, at - piece), at)
+        try:
+            batch = await visit.connector.fetch(row.name, row.subject, window, now)
+        except VendorError as error:
+            wait = error.until if isinstance(error, QuotaSpent) and error.until else faults.pause(error, 1, now)
+            next_at = wait
+            if isinstance(error, QuotaSpent | LoginNeeded | Retired):
+                visit.report.stopped = error
+        else:
+            if await _store(visit, row, stream, batch, now, live_from=None):
+                at = window.start
+            next_at = now if at > row.backfill_until else None
+    async with visit.deps.db.org(visit.scope) as conn:
+        await streams.set_backfill(visit.scope, conn, row.id, row.backfill_until, at, next_at)
+        found = await streams.list_streams(visit.scope, conn, visit.connection.id, [row.id])
+    return found[0]
+
+
+def _live_window(stream: Stream, row: StreamRow, now: datetime) -> Window | None:
+    if stream.step_s is None:
+        return None
+    end = floor_time(now, stream.step_s)
+    start = row.cursor or end - _FIRST_LOOK
+    return Window(min(start, end), min(end, start + _CATCH_UP))
+
+
+async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: datetime) -> None:
+    visit.report.failed.append((row, error))
+    ours = isinstance(error, QuotaSpent)
+    wait = error.until if isinstance(error, QuotaSpent) and error.until else faults.pause(error, row.failures, now)
+    async with visit.deps.db.org(visit.scope) as conn:
+        await streams.set_polled(
+            visit.scope,
+            conn,
+            row.id,
+            row.polled_at if ours else now,
+            ok=False,
+            fault=None if ours and not faults.is_long(error) else error.state,
+            fault_text=error.message,
+            wait_until=wait,
+        )
+    in_a_row = visit.report.failed[-_GIVE_UP_AFTER:]
+    vendor_away = len(in_a_row) == _GIVE_UP_AFTER and all(isinstance(e, Unavailable) for _, e in in_a_row)
+    if isinstance(error, QuotaSpent | LoginNeeded | Retired) or (vendor_away and not visit.report.ok):
+        visit.report.stopped = error
+
+
+async def _store(  # noqa: PLR0913 - one transaction of a poll
+    visit: _Visit, row: StreamRow, stream: Stream, batch: Batch, now: datetime, *, live_from: datetime | None
+) -> bool:
+    """Store a fetch in one transaction; False where some of it belongs to devices nobody has discovered yet."""
+    scope, db = visit.scope, visit.deps.db
+    found = sift(batch.samples, batch.intervals, now)
+    found.rejected.extend(batch.rejected)
+    await visit.deps.partitions.ensure(db, [s.at for s in found.samples] + [i.start for i in found.intervals])
+    async with db.org(scope) as conn:
+        if batch.sites is not None or batch.devices is not None:
+            await apply_found(
+                scope, conn, visit.spec, visit.connection, batch, backfill_days=visit.deps.backfill_days, now=now
+            )
+        numbers = {d.ref: d.id for d in await sites.list_devices(scope, conn, visit.connection.id)}
+        what = _rows(found, numbers, visit)
+        strangers = {r.device for r in (*found.samples, *found.intervals)} - numbers.keys()
+        if strangers:
+            # Their slots stay unanswered and the cursor stays: discovery runs now, the next poll brings them.
+            finders = [s.name for s in visit.spec.streams if s.subject is Subject.SITE and s.step_s is None]
+            await streams.set_due_by_name(scope, conn, visit.connection.id, row.subject, finders, now)
+        elif batch.answered is not None and stream.step_s is not None and row.site_id is not None:
+            zone = ZoneInfo((await sites.find_site(scope, conn, row.site_id)).zone)
+            what.coverage = [
+                (row.id, stream.step_s, run) for run in _runs(batch.answered, stream.step_s, zone, found)
+            ]
+            if live_from is not None:
+                what.cursors = [(row.id, batch.answered.end)]
+        done = await readings.ingest(scope, conn, what, now)
+        await connections.add_rejected(scope, conn, visit.connection.id, found.rejected, now)
+        if live_from is not None or stream.subject is Subject.CONNECTION or stream.step_s is None:
+            await streams.set_polled(
+                scope, conn, row.id, now, ok=True, fault=None, fault_text=None, wait_until=None
+            )
+        if live_from is not None and row.backfill_at is None and row.backfill_until is not None and not strangers:
+            await streams.set_backfill(scope, conn, row.id, row.backfill_until, live_from, now)
+    visit.report.intervals += done.intervals_new
+    visit.report.samples += done.samples_new
+    visit.report.quarantined += len(found.rejected)
+    return not strangers
+
+
+def _rows(found: Sifted, numbers: dict[str, int], visit: _Visit) -> Ingest:
+    mark = Quality.SANDBOX if visit.deps.vendors.sandbox else Quality.MEASURED
+    return Ingest(
+        [
+            SampleRow(numbers[s.device], s.at, s.values, s.quality | mark, s.extra)
+            for s in found.samples
+            if s.device in numbers
+        ],
+        [
+            IntervalRow(numbers[i.device], i.start, i.duration_s, i.values, i.quality | mark, i.extra)
+            for i in found.intervals
+            if i.device in numbers
+        ],
+    )
+
+
+def _runs(answered: Window, step_s: int, zone: ZoneInfo, found: Sifted) -> list[coverage.Run]:
+    stored = {i.start for i in found.intervals}
+    bad = {r.at for r in found.rejected if isinstance(r, Rejected) and r.at is not None}
+    return coverage.runs(answered, step_s, zone, stored, bad - stored)

@@ -1,0 +1,79 @@
+"""Recompute a site's quarters and days wherever its readings changed."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from enalysis.queries.places import place_of
+from enalysis.core.access import Scope
+from enalysis.core.balance import DUSK_DEG, Flows, add, join
+from enalysis.core.coverage import Slot
+from enalysis.core.daylight import Place, sun_elevation_deg
+from enalysis.core.intervals import Window, day_window
+from enalysis.core.metrics import ENERGIES, Metric, Quality
+from enalysis.core.sites import Meter, MeterSource
+from enalysis.store import rollups, sites
+from enalysis.store.pool import Conn, Database
+from enalysis.store.rollups import DayRow
+
+_QUARTER_S = 900
+
+
+async def roll_up(scope: Scope, db: Database, connection: UUID) -> int:
+    """Recompute every site-day of the connection whose readings changed; return how many. Bounded by days."""
+    async with db.org(scope) as conn:
+        dirty = await rollups.list_dirty(scope, conn, connection)
+    for site, day in dirty:
+        async with db.org(scope) as conn:
+            await _roll_up_day(scope, conn, site, day)
+    return len(dirty)
+
+
+async def _roll_up_day(scope: Scope, conn: Conn, site: UUID, day: date) -> None:
+    letters = await rollups.clean(scope, conn, site, day)
+    found = await sites.find_site(scope, conn, site)
+    meters = await sites.list_meters(scope, conn, site)
+    sources = await sites.list_sources(scope, conn, site)
+    window = day_window(day, ZoneInfo(found.zone))
+    rows = await rollups.read_intervals(scope, conn, {s.device for s in sources}, window, _QUARTER_S)
+    quarters = _quarters(rows, window, meters, sources, place_of(found))
+    await rollups.write_quarters(scope, conn, site, window, quarters)
+    await rollups.write_day(scope, conn, site, _day(day, window, quarters, letters))
+
+
+def _quarters(
+    rows: Mapping[datetime, Mapping[int, Mapping[Metric, float]]],
+    window: Window,
+    meters: list[Meter],
+    sources: list[MeterSource],
+    place: Place | None,
+) -> list[tuple[datetime, Flows]]:
+    """Return the balance of each quarter somebody told something about."""
+    half = timedelta(seconds=_QUARTER_S / 2)
+    out = []
+    for start in window.slots(_QUARTER_S):
+        if start in rows:
+            dark = place is not None and sun_elevation_deg(start + half, place) < DUSK_DEG
+            out.append((start, join(rows[start], meters, sources, start, dark=dark)))
+    return out
+
+
+def _day(
+    day: date, window: Window, quarters: list[tuple[datetime, Flows]], letters: list[tuple[str, str]]
+) -> DayRow:
+    """Return the day: each metric the sum of the quarters that know it, with how many slots were told at all."""
+    sums = {m: _known(getattr(f, m.value) for _, f in quarters) for m in ENERGIES}
+    quality = Quality.MEASURED
+    for _, flows in quarters:
+        quality |= flows.quality
+    # Slots of the site are judged by the stream that knows most of them; streams of other parts do not add.
+    stored = max((text.count(Slot.STORED) for _, text in letters), default=0)
+    told = max((text.count(Slot.STORED) + text.count(Slot.VENDOR_NULL) for _, text in letters), default=0)
+    slots = int(window.seconds // _QUARTER_S)
+    residual = _known(f.residual_wh for _, f in quarters)
+    return DayRow(day, sums, residual, int(quality), slots, stored, told - stored)
+
+
+def _known(values: Iterable[float | None]) -> float | None:
+    return add([v for v in values if v is not None])

@@ -1,0 +1,133 @@
+"""The job queue: one process plans, any number work; every loop that ends is started again."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import procrastinate
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+
+from enalysis.actions import engine, poll
+from enalysis.core.access import platform
+from enalysis.core.errors import EnalysisError
+from enalysis.runtime import Runtime
+from enalysis.store import bootstrap, housekeeping
+from enalysis.store.pool import Conn
+from enalysis.store.streams import Claimed
+
+_log = logging.getLogger(__name__)
+
+_TICK_S = 2.0
+_SWEEP_S = 15.0
+_HOUSEKEEPING_S = 3600.0
+_STALLED_S = 45.0
+_DRAIN_S = 15.0
+_QUEUES = ("live", "backfill")
+# Database errors come back by themselves; vendor errors never reach the queue, and HTTP is retried in http.py.
+_RETRY = procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2, retry_exceptions=bootstrap.AWAY)
+
+
+def build_app(runtime: Runtime) -> procrastinate.App:
+    """Return the queue with its tasks over the runtime's jobs login. Arguments carry ids only."""
+    app = procrastinate.App(
+        connector=procrastinate.PsycopgConnector(
+            conninfo=runtime.addresses.jobs, min_size=1, max_size=4, kwargs={"application_name": "enalysis_jobs"}
+        )
+    )
+
+    @app.task(queue="live", name="poll", retry=_RETRY)
+    async def poll_streams(organization: str, connection: str, streams: list[int]) -> None:
+        await poll.poll(platform(UUID(organization)), runtime.deps, UUID(connection), streams)
+
+    @app.task(queue="backfill", name="backfill", retry=_RETRY)
+    async def backfill_streams(organization: str, connection: str, streams: list[int]) -> None:
+        await poll.backfill(platform(UUID(organization)), runtime.deps, UUID(connection), streams)
+
+    return app
+
+
+async def defer(app: procrastinate.App, conn: Conn, batch: Claimed, backfill: bool) -> None:  # noqa: FBT001 - the engine's shape
+    """Put a claimed batch on the queue inside the claim's own transaction."""
+    task = app.tasks["backfill" if backfill else "poll"]
+    key = f"{task.name}:{batch.connection}"
+    try:
+        async with conn.transaction():
+            await task.configure(connection=conn, lock=f"connection:{batch.connection}", queueing_lock=key).defer_async(
+                organization=str(batch.organization),
+                connection=str(batch.connection),
+                streams=list(batch.streams),
+            )
+    except AlreadyEnqueued:
+        # The batch before it still waits for a worker and brings the same streams.
+        _log.debug("batch %s is queued already", key)
+
+
+async def run_worker(runtime: Runtime, *, plan: bool = True, work: bool = True) -> None:
+    """Plan, work and sweep until cancelled; then drain for at most 15 s."""
+    app = build_app(runtime)
+    async with app.open_async():
+        loops: list[Awaitable[None]] = [
+            _forever("stalled-job sweep", _SWEEP_S, lambda: _sweep(app)),
+            _forever("housekeeping", _HOUSEKEEPING_S, lambda: _keep_house(runtime)),
+        ]
+        if plan:
+            loops.append(_forever("planner", _TICK_S, lambda: _tick(runtime, app)))
+        if work:
+            loops.append(_forever("worker", 1.0, lambda: _work(runtime, app)))
+        tasks = [asyncio.ensure_future(loop) for loop in loops]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for task in tasks:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+
+async def _forever(name: str, pause_s: float, step: Callable[[], Awaitable[Any]]) -> None:
+    """Run a step again and again; a failure is logged and the loop goes on (BAR: never a dead collector)."""
+    while True:
+        try:
+            await step()
+        except (EnalysisError, ConnectorException, *bootstrap.AWAY, OSError, RuntimeError) as error:
+            _log.warning("%s failed, going on in %.0f s: %s", name, max(pause_s, 1.0), error)
+        await asyncio.sleep(pause_s)
+
+
+async def _tick(runtime: Runtime, app: procrastinate.App) -> None:
+    async def hand_on(conn: Conn, batch: Claimed, backfill: bool) -> None:  # noqa: FBT001 - the engine's shape
+        await defer(app, conn, batch, backfill)
+
+    await engine.tick(runtime.db, hand_on, runtime.clock())
+
+
+async def _work(runtime: Runtime, app: procrastinate.App) -> None:
+    # uvicorn's handler must keep SIGTERM: this one's would take it away and leave the server running.
+    await app.run_worker_async(
+        queues=list(_QUEUES),
+        concurrency=runtime.settings.worker_concurrency,
+        fetch_job_polling_interval=2.0,
+        install_signal_handlers=False,
+        delete_jobs="successful",
+        shutdown_graceful_timeout=_DRAIN_S,
+        update_heartbeat_interval=10.0,
+        stalled_worker_timeout=_STALLED_S,
+    )
+
+
+async def _sweep(app: procrastinate.App) -> None:
+    """Give the jobs of workers that died to others."""
+    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_S):
+        _log.warning("job %s (%s) lost its worker and is run again", job.id, job.task_name)
+        await app.job_manager.retry_job(job)
+
+
+async def _keep_house(runtime: Runtime) -> None:
+    now = runtime.clock()
+    await runtime.deps.partitions.ahead(runtime.db, now)
+    await housekeeping.sweep(runtime.db, now, keep=timedelta(days=30))

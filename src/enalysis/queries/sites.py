@@ -1,0 +1,250 @@
+"""One site: who it is and how it is doing, its day by quarters, its devices."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from psycopg.rows import namedtuple_row
+
+from enalysis.core.access import Scope
+from enalysis.core.coverage import Slot
+from enalysis.core.intervals import day_window, local_day
+from enalysis.core.metrics import Quality
+from enalysis.queries import health as judging
+from enalysis.queries.fleet import is_dark
+from enalysis.queries.places import place_of
+from enalysis.queries.shapes import DayTotals, DeviceRow, MeterFeed, Quarter, SiteDay, SiteHead, SiteNow
+from enalysis.store import sites
+from enalysis.store.pool import Conn, Database
+
+_QUARTER_S = 900
+_FLOWS = (
+    "pv_wh, grid_import_wh, grid_export_wh, battery_charge_wh, battery_discharge_wh, load_wh, soc_pct,"
+    " residual_wh, quality"
+)
+_STATE_WORDS = {
+    Slot.AHEAD.value: "ahead",
+    Slot.STORED.value: "stored",
+    Slot.VENDOR_NULL.value: "vendor_null",
+    Slot.RETRYING.value: "retrying",
+    Slot.EXPIRED.value: "expired",
+    Slot.QUARANTINED.value: "quarantined",
+}
+
+
+async def head(scope: Scope, db: Database, site: UUID, now: datetime) -> SiteHead:
+    """Return a site's head. Raises NotFound, also for a site of another organization."""
+    async with db.org(scope) as conn:
+        found = await sites.find_site(scope, conn, site)
+        row = await (
+            await conn.execute(
+                "select array_agg(distinct c.vendor),"
+                " (array_agg(c.state order by c.state = 'healthy', c.state_since))[1],"
+                " (array_agg(c.fault order by c.state = 'healthy', c.state_since))[1], max(s.last_ok_at)"
+                " from streams s join connections c on c.organization_id = s.organization_id"
+                "  and c.id = s.connection_id where s.organization_id = %s and s.site_id = %s",
+                (scope.organization, site),
+            )
+        ).fetchone()
+        vendors, state, fault, heard_at = (None, None, None, None) if row is None else row
+        at = await _newest_at(scope, conn, site)
+        current = await _now(scope, conn, site, now)
+        meters = await _meters(scope, conn, site)
+    signs = judging.Signs(state, fault, heard_at, at, is_dark(place_of(found), now))
+    health, reason = judging.judge(signs, now)
+    return SiteHead(
+        found.id,
+        found.name,
+        found.address,
+        found.zone,
+        found.latitude,
+        found.longitude,
+        found.capacity_wp,
+        tuple(sorted(vendors or ())),
+        health,
+        reason,
+        current,
+        meters,
+    )
+
+
+async def day(scope: Scope, db: Database, site: UUID, wanted: date | None, now: datetime) -> SiteDay:
+    """Return a site's local day (None: today) with every quarter of it, known or not. Raises NotFound."""
+    async with db.org(scope) as conn:
+        found = await sites.find_site(scope, conn, site)
+        zone = ZoneInfo(found.zone)
+        today = local_day(now, zone)
+        which = wanted or today
+        window = day_window(which, zone)
+        rows = await (
+            await conn.execute(
+                f"select start, {_FLOWS} from site_quarters"  # noqa: S608 - column names of our own
+                " where organization_id = %s and site_id = %s and start >= %s and start < %s",
+                (scope.organization, site, window.start, window.end),
+            )
+        ).fetchall()
+        letters = await _letters(scope, conn, site, which)
+        totals = await _totals(scope, conn, site, which)
+        first = await (
+            await conn.execute(
+                "select min(day) from site_days where organization_id = %s and site_id = %s",
+                (scope.organization, site),
+            )
+        ).fetchone()
+    told = {row[0]: row[1:] for row in rows}
+    nothing = (None,) * 8 + (0,)
+    quarters = tuple(
+        Quarter(
+            start,
+            start + timedelta(seconds=_QUARTER_S),
+            *told.get(start, nothing),
+            _state(letters, n, pv_known=told.get(start, nothing)[0] is not None),
+        )
+        for n, start in enumerate(window.slots(_QUARTER_S))
+    )
+    return SiteDay(which, found.zone, quarters, totals, None if first is None else first[0], today)
+
+
+async def devices(scope: Scope, db: Database, site: UUID) -> tuple[DeviceRow, ...]:
+    """Return a site's devices with their newest values, parents before parts. Raises NotFound."""
+    async with db.org(scope) as conn:
+        await sites.find_site(scope, conn, site)
+        async with conn.cursor(row_factory=namedtuple_row) as cur:
+            await cur.execute(_DEVICES, (scope.organization, site))
+            rows = await cur.fetchall()
+    return tuple(
+        DeviceRow(
+            r.id,
+            r.ref,
+            r.parent_ref,
+            r.kind,
+            r.name,
+            r.manufacturer,
+            r.model,
+            r.serial,
+            r.firmware,
+            r.vendor,
+            r.connection,
+            tuple(r.feeds),
+            r.active,
+            r.told,
+            r.power_w,
+            r.soc_pct,
+        )
+        for r in rows
+    )
+
+
+# Power of a device: + is what it brings to the site (pv, import, discharge), - what it takes (export, charge).
+_DEVICES = """
+    select d.id, d.ref, d.parent_ref, d.kind, d.name, d.manufacturer, d.model, d.serial, d.firmware,
+           c.vendor, c.name as connection, d.feeds, d.active,
+           coalesce(l.start + make_interval(secs => l.duration_s), l.at) as told,
+           coalesce((coalesce(l.pv_wh, l.grid_import_wh - l.grid_export_wh,
+                              l.battery_discharge_wh - l.battery_charge_wh, -l.load_wh) * 3600 / l.duration_s),
+                    l.pv_w, l.grid_w, l.battery_w, -l.load_w) as power_w,
+           l.soc_pct
+    from devices d
+    join connections c on c.organization_id = d.organization_id and c.id = d.connection_id
+    left join latest l on l.organization_id = d.organization_id and l.device_id = d.id
+    where d.organization_id = %s and d.site_id = %s
+    order by d.parent_ref is not null, d.kind, d.name, d.id
+"""
+
+
+async def _now(scope: Scope, conn: Conn, site: UUID, now: datetime) -> SiteNow:
+    """Return power of the newest quarter whose balance closes, else of the newest there is, within two days."""
+    row = await (
+        await conn.execute(
+            f"select start, {_FLOWS} from site_quarters"  # noqa: S608 - column names of our own
+            " where organization_id = %s and site_id = %s and start > %s"
+            " order by load_wh is null, start desc limit 1",
+            (scope.organization, site, now - timedelta(days=2)),
+        )
+    ).fetchone()
+    if row is None:
+        return SiteNow(None, None, None, None, None, None, derived=False)
+    start, pv, imported, exported, charged, discharged, load, soc, _, quality = row
+    return SiteNow(
+        _w(pv),
+        _difference_w(imported, exported),
+        _difference_w(discharged, charged),
+        _w(load),
+        soc,
+        start + timedelta(seconds=_QUARTER_S),
+        derived=bool(quality & Quality.DERIVED),
+    )
+
+
+def _w(wh: float | None) -> float | None:
+    return None if wh is None else wh * 3600 / _QUARTER_S
+
+
+def _difference_w(plus_wh: float | None, minus_wh: float | None) -> float | None:
+    return None if plus_wh is None or minus_wh is None else _w(plus_wh - minus_wh)
+
+
+async def _newest_at(scope: Scope, conn: Conn, site: UUID) -> datetime | None:
+    row = await (
+        await conn.execute(
+            "select max(greatest(l.start + make_interval(secs => l.duration_s), l.at)) from devices d"
+            " join latest l on l.organization_id = d.organization_id and l.device_id = d.id"
+            " where d.organization_id = %s and d.site_id = %s",
+            (scope.organization, site),
+        )
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+async def _meters(scope: Scope, conn: Conn, site: UUID) -> tuple[MeterFeed, ...]:
+    rows = await (
+        await conn.execute(
+            "select m.id, m.kind, m.name, coalesce(array_agg(d.name order by d.name)"
+            "   filter (where d.id is not null), '{}')"
+            " from meters m"
+            " left join meter_sources s on s.organization_id = m.organization_id and s.meter_id = m.id"
+            "   and s.valid_until is null"
+            " left join devices d on d.organization_id = m.organization_id and d.id = s.device_id"
+            " where m.organization_id = %s and m.site_id = %s group by m.id, m.kind, m.name"
+            " order by array_position(array['pv', 'grid', 'battery', 'load'], m.kind), m.name",
+            (scope.organization, site),
+        )
+    ).fetchall()
+    return tuple(MeterFeed(i, kind, name, tuple(fed)) for i, kind, name, fed in rows)
+
+
+async def _letters(scope: Scope, conn: Conn, site: UUID, which: date) -> Sequence[str]:
+    """Return the coverage of the site's streams that bring pv, for the day."""
+    rows = await (
+        await conn.execute(
+            "select c.slots from coverage c join streams s on s.organization_id = c.organization_id"
+            " and s.id = c.stream_id where c.organization_id = %s and s.site_id = %s and c.day = %s"
+            " and c.step_s = %s and 'pv_wh' = any(s.metrics)",
+            (scope.organization, site, which, _QUARTER_S),
+        )
+    ).fetchall()
+    return [str(row[0]) for row in rows]
+
+
+def _state(letters: Sequence[str], slot: int, *, pv_known: bool) -> str:
+    """Return `stored` where pv is known, else the best word any stream has for why it is not.
+
+    A stream that brings more than pv may have stored the slot without pv: that explains nothing here.
+    """
+    if pv_known:
+        return _STATE_WORDS[Slot.STORED.value]
+    found = (text[slot] for text in letters if slot < len(text) and text[slot] != Slot.STORED.value)
+    return _STATE_WORDS[max(found, key=".rxnq".index, default=Slot.AHEAD.value)]
+
+
+async def _totals(scope: Scope, conn: Conn, site: UUID, which: date) -> DayTotals | None:
+    row = await (
+        await conn.execute(
+            "select day, pv_wh, grid_import_wh, grid_export_wh, battery_charge_wh, battery_discharge_wh, load_wh,"
+            " residual_wh, quality, slots, stored, told_null from site_days"
+            " where organization_id = %s and site_id = %s and day = %s",
+            (scope.organization, site, which),
+        )
+    ).fetchone()
+    return None if row is None else DayTotals(*row)

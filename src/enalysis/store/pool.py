@@ -1,0 +1,90 @@
+"""Connection pools, one per login, and the transactions that put row-level security to work."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from enalysis.core.access import Scope
+
+Conn = AsyncConnection[TupleRow]
+
+# PostgreSQL's own defaults are 0: a forgotten transaction would hold its locks for ever (BAR K2).
+_OPTIONS = "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
+
+
+class Database:
+    """The app's and the engine's pools over one PostgreSQL.
+
+    Every use is one transaction: `org` sees one organization, `user` one person's memberships, `world` only
+    what belongs to nobody (users, sessions, quotas), `engine` plans over all organizations without secrets.
+    """
+
+    def __init__(self, app_conninfo: str, engine_conninfo: str, *, size: int = 8) -> None:
+        self._app = _pool(app_conninfo, "enalysis_app", size)
+        self._engine = _pool(engine_conninfo, "enalysis_engine", 2)
+
+    async def open(self, timeout_s: float = 30) -> None:
+        """Open both pools and wait until a connection of each works."""
+        await self._app.open(wait=True, timeout=timeout_s)
+        await self._engine.open(wait=True, timeout=timeout_s)
+
+    async def close(self) -> None:
+        """Close both pools."""
+        await self._app.close()
+        await self._engine.close()
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    @asynccontextmanager
+    async def org(self, scope: Scope) -> AsyncIterator[Conn]:
+        """Begin a transaction that sees the scope's organization and nothing else."""
+        async with self._app.connection() as conn, conn.transaction():
+            await conn.execute("select set_config('app.org', %s, true)", (str(scope.organization),))
+            yield conn
+
+    @asynccontextmanager
+    async def user(self, user: UUID) -> AsyncIterator[Conn]:
+        """Begin a transaction that sees one person's memberships, to find the organizations to enter."""
+        async with self._app.connection() as conn, conn.transaction():
+            await conn.execute("select set_config('app.user', %s, true)", (str(user),))
+            yield conn
+
+    @asynccontextmanager
+    async def world(self) -> AsyncIterator[Conn]:
+        """Begin a transaction that sees no organization."""
+        async with self._app.connection() as conn, conn.transaction():
+            yield conn
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[Conn]:
+        """Begin a transaction of the planning engine."""
+        async with self._engine.connection() as conn, conn.transaction():
+            yield conn
+
+
+def _pool(conninfo: str, name: str, size: int) -> AsyncConnectionPool[Conn]:
+    return AsyncConnectionPool(
+        conninfo,
+        min_size=1,
+        max_size=size,
+        open=False,
+        name=name,
+        timeout=15,
+        kwargs={"options": _OPTIONS, "application_name": name},
+        check=AsyncConnectionPool.check_connection,
+    )

@@ -1,0 +1,217 @@
+"""Streams: what is fetched again and again, when it is due, how far it has come."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from enalysis.core.access import Scope
+from enalysis.core.metrics import Metric
+from enalysis.store.pool import Conn
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """One stream of a connection as stored.
+
+    cursor: end of the last closed interval stored. backfill_until: the oldest instant asked for;
+    backfill_at: history is complete from here to where live collection began.
+    """
+
+    id: int
+    connection_id: UUID
+    site_id: UUID | None
+    name: str
+    subject: str
+    enabled: bool
+    next_at: datetime
+    polled_at: datetime | None
+    last_ok_at: datetime | None
+    cursor: datetime | None
+    backfill_until: datetime | None
+    backfill_at: datetime | None
+    backfill_next_at: datetime | None
+    failures: int
+    wait_until: datetime | None
+    fault: str | None
+    fault_text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Streams of one connection that the engine claimed together."""
+
+    organization: UUID
+    connection: UUID
+    streams: tuple[int, ...]
+
+
+_COLUMNS = (
+    "id, connection_id, site_id, name, subject, enabled, next_at, polled_at, last_ok_at, cursor,"
+    " backfill_until, backfill_at, backfill_next_at, failures, wait_until, fault, fault_text"
+)
+
+
+async def add_stream(  # noqa: PLR0913 - one column each
+    scope: Scope,
+    conn: Conn,
+    connection: UUID,
+    site: UUID | None,
+    name: str,
+    subject: str,
+    metrics: Iterable[Metric],
+    now: datetime,
+) -> None:
+    """Add a stream that is due at once; one that is there at most learns its site and its metrics."""
+    await conn.execute(
+        "insert into streams (organization_id, connection_id, site_id, name, subject, metrics, next_at, why)"
+        " values (%s, %s, %s, %s, %s, %s, %s, 'never asked yet')"
+        " on conflict (organization_id, connection_id, name, subject)"
+        " do update set site_id = coalesce(streams.site_id, excluded.site_id), metrics = excluded.metrics"
+        " where streams.site_id is null or streams.metrics <> excluded.metrics",
+        (scope.organization, connection, site, name, subject, [m.value for m in metrics], now),
+    )
+
+
+async def list_streams(
+    scope: Scope, conn: Conn, connection: UUID, only: Iterable[int] | None = None
+) -> Sequence[StreamRow]:
+    """Return the streams of a connection, or those of them named."""
+    async with conn.cursor(row_factory=class_row(StreamRow)) as cur:
+        await cur.execute(
+            f"select {_COLUMNS} from streams where organization_id = %s and connection_id = %s"
+            " and (%s::bigint[] is null or id = any(%s)) order by id",
+            (
+                scope.organization,
+                connection,
+                None if only is None else list(only),
+                None if only is None else list(only),
+            ),
+        )
+        return await cur.fetchall()
+
+
+async def set_polled(  # noqa: PLR0913 - one column each
+    scope: Scope,
+    conn: Conn,
+    stream: int,
+    now: datetime,
+    *,
+    ok: bool,
+    fault: str | None,
+    fault_text: str | None,
+    wait_until: datetime | None,
+) -> None:
+    """Write down how a poll ended. The cursor moves with the data, not here."""
+    await conn.execute(
+        "update streams set polled_at = %s, claimed_until = null, wait_until = %s, fault = %s, fault_text = %s,"
+        " failures = case when %s then 0 else failures + 1 end,"
+        " last_ok_at = case when %s then %s else last_ok_at end"
+        " where organization_id = %s and id = %s",
+        (now, wait_until, fault, fault_text, ok, ok, now, scope.organization, stream),
+    )
+
+
+async def set_next(scope: Scope, conn: Conn, dues: Sequence[tuple[int, datetime, str]]) -> None:
+    """Set when streams are due next, and why."""
+    async with conn.cursor() as cur:
+        await cur.executemany(
+            "update streams set next_at = %s, why = %s, claimed_until = null"
+            " where organization_id = %s and id = %s",
+            [(at, why, scope.organization, stream) for stream, at, why in sorted(dues)],
+        )
+
+
+async def ask_backfill(  # noqa: PLR0913 - one column each
+    scope: Scope,
+    conn: Conn,
+    connection: UUID,
+    site: UUID,
+    subject: str,
+    names: Iterable[str],
+    until: datetime,
+) -> None:
+    """Ask for a site's history back to `until` where nobody did yet; it begins once live collection has."""
+    await conn.execute(
+        "update streams set backfill_until = %s where organization_id = %s and connection_id = %s"
+        " and site_id = %s and subject = %s and name = any(%s) and backfill_until is null",
+        (until, scope.organization, connection, site, subject, list(names)),
+    )
+
+
+async def set_backfill(
+    scope: Scope, conn: Conn, stream: int, until: datetime, at: datetime, next_at: datetime | None
+) -> None:
+    """Set how far back history is wanted, how far it has come, and when it goes on (None: done)."""
+    await conn.execute(
+        "update streams set backfill_until = %s, backfill_at = %s, backfill_next_at = %s,"
+        " backfill_start = coalesce(backfill_start, %s), claimed_until = null"
+        " where organization_id = %s and id = %s",
+        (until, at, next_at, at, scope.organization, stream),
+    )
+
+
+async def set_due(scope: Scope, conn: Conn, connection: UUID, now: datetime) -> int:
+    """Make every stream of a connection due now and return how many there are."""
+    done = await conn.execute(
+        "update streams set next_at = %s, why = 'somebody asked', wait_until = null"
+        " where organization_id = %s and connection_id = %s and enabled",
+        (now, scope.organization, connection),
+    )
+    return done.rowcount
+
+
+async def set_due_by_name(
+    scope: Scope, conn: Conn, connection: UUID, subject: str, names: Iterable[str], now: datetime
+) -> None:
+    """Make the named streams of one subject due now, because a device turned up that nobody knows."""
+    await conn.execute(
+        "update streams set next_at = %s, why = 'an unknown device turned up'"
+        " where organization_id = %s and connection_id = %s and subject = %s and name = any(%s)",
+        (now, scope.organization, connection, subject, list(names)),
+    )
+
+
+async def claim_due(
+    conn: Conn, now: datetime, lease_s: float, limit: int, per_batch: int, *, backfill: bool
+) -> list[Claimed]:
+    """Claim due streams over all organizations, in batches of one connection each; engine's transaction.
+
+    A claim that nobody finishes lapses after `lease_s` seconds and the stream is planned again. Streams of one
+    connection go to one batch at a time, so a connection is never polled twice at once.
+    """
+    column = "backfill_next_at" if backfill else "next_at"
+    rows = await (
+        await conn.execute(
+            f"select s.organization_id, s.connection_id, s.id from streams s"  # noqa: S608 - one of two names above
+            " join connections c on c.organization_id = s.organization_id and c.id = s.connection_id"
+            f" where s.enabled and s.{column} <= %(now)s and c.paused_at is null"
+            # A refused or retired account is only asked for its list of sites, to see whether it came back.
+            " and (s.subject = '' or c.state not in ('reauth_required', 'vendor_api_retired'))"
+            " and (s.claimed_until is null or s.claimed_until < %(now)s)"
+            " and not exists (select from streams b where b.organization_id = s.organization_id"
+            "   and b.connection_id = s.connection_id and b.claimed_until >= %(now)s)"
+            f" order by s.{column} limit %(limit)s for update of s skip locked",
+            {"now": now, "limit": limit},
+        )
+    ).fetchall()
+    by_connection: dict[tuple[UUID, UUID], list[int]] = {}
+    for organization, connection, stream in rows:
+        by_connection.setdefault((organization, connection), []).append(stream)
+    batches = [Claimed(o, c, tuple(ids[:per_batch])) for (o, c), ids in by_connection.items()]
+    for batch in batches:
+        await conn.execute(
+            "update streams set claimed_until = %s where organization_id = %s and id = any(%s)",
+            (now + timedelta(seconds=lease_s), batch.organization, list(batch.streams)),
+        )
+    return batches
+
+
+async def release(scope: Scope, conn: Conn, streams: Iterable[int]) -> None:
+    """Give back claimed streams without a word on how they went."""
+    await conn.execute(
+        "update streams set claimed_until = null where organization_id = %s and id = any(%s)",
+        (scope.organization, list(streams)),
+    )
