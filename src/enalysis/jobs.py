@@ -95,7 +95,8 @@ async def _forever(name: str, pause_s: float, step: Callable[[], Awaitable[Any]]
         try:
             await step()
         except (EnalysisError, ConnectorException, *bootstrap.AWAY, OSError, RuntimeError) as error:
-            _log.warning("%s failed, going on in %.0f s: %s", name, max(pause_s, 1.0), error)
+            why = " ".join(str(error.__cause__ or error).split())
+            _log.warning("%s failed, going on in %.0f s: %s", name, max(pause_s, 1.0), why)
         await asyncio.sleep(pause_s)
 
 

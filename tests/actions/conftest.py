@@ -10,15 +10,17 @@ from uuid import UUID
 import pytest
 import uvicorn
 
-from enalysis.actions import connections
+from enalysis.actions import connections, poll
 from enalysis.actions.poll import Deps
 from enalysis.actions.vendors import Vendors
 from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.access import Role, Scope
 from enalysis.egress import Egress
+from enalysis.queries.connections import connection as find_connection
+from enalysis.queries.shapes import ConnectionRow
 from enalysis.simulators.accounts import Account
 from enalysis.simulators.server import SERVER_OPTIONS, Sandbox, create
-from enalysis.store import accounts
+from enalysis.store import accounts, streams
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
 from enalysis.store.secrets import Keyring
@@ -52,7 +54,6 @@ class Bench:
     vendors: Vendors
     sandbox: Sandbox
     clock: Clock
-    vendor_clock: Clock
 
     def account(self, key: str) -> Account:
         """Return a sandbox account by its key."""
@@ -72,6 +73,34 @@ class Bench:
             now=self.clock(),
         )
 
+    async def run_due(self, connection: UUID) -> None:
+        """Poll everything that is due until nothing is, as the worker would."""
+        for _ in range(20):
+            async with self.db.org(self.scope) as conn:
+                rows = await streams.list_streams(self.scope, conn, connection)
+            due = [r.id for r in rows if r.next_at <= self.clock()]
+            if not due:
+                return
+            await poll.poll(self.scope, self.deps, connection, due)
+        raise AssertionError("polls never settle")
+
+    async def run_history(self, connection: UUID) -> int:
+        """Fetch history until there is none left to fetch; return how many jobs it took."""
+        for jobs in range(200):
+            async with self.db.org(self.scope) as conn:
+                rows = await streams.list_streams(self.scope, conn, connection)
+            due = [r.id for r in rows if r.backfill_next_at is not None and r.backfill_next_at <= self.clock()]
+            if not any(r.backfill_next_at for r in rows):
+                return jobs
+            if due:
+                await poll.backfill(self.scope, self.deps, connection, due)
+            self.clock.move(seconds=15)
+        raise AssertionError("history never ends")
+
+    async def row(self, connection: UUID) -> ConnectionRow:
+        """Return the connection as a person sees it."""
+        return await find_connection(self.scope, self.db, self.vendors.specs, connection, self.clock())
+
 
 @pytest.fixture
 def clock() -> Clock:
@@ -82,12 +111,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     """Serve the sandbox on a loopback port and put everything together as runtime does."""
-    vendor_clock = Clock()
-
-    def vendors_time() -> datetime:
-        return vendor_clock.at if vendor_clock.at != NOON else clock.at
-
-    sandbox = create(1, vendors_time)
+    sandbox = create(1, clock, plans={"household": "business", "lapsed": "business"})
     config = uvicorn.Config(sandbox.app, port=0, access_log=False, log_config=None, **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -103,6 +127,6 @@ async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
             scope, conn, "Test", keyring.new_organization_key(scope.organization), clock()
         )
     deps = Deps(db, vendors, Partitions(), clock)
-    yield Bench(scope, db, deps, vendors, sandbox, clock, vendor_clock)
+    yield Bench(scope, db, deps, vendors, sandbox, clock)
     server.should_exit = True
     await serving

@@ -7,6 +7,8 @@ APP, ENGINE, JOBS, OWNER = "enalysis_app", "enalysis_engine", "enalysis_jobs", "
 
 # The owner creates its own schema objects; the others hold only what migrations grant them.
 _SERVING = (APP, ENGINE, JOBS)
+# The engine claims streams and puts jobs on the queue in one transaction, so it sees both schemas.
+_PATHS = {JOBS: "jobs", ENGINE: "public, jobs"}
 
 
 def create_logins(owner: psycopg.Connection, passwords: dict[str, str]) -> None:
@@ -44,5 +46,5 @@ def _create(owner: psycopg.Connection, name: str, password: str) -> None:
     if name != OWNER:
         attributes += " nocreaterole noinherit"
     owner.execute(sql.SQL("alter role {} with " + attributes + " password {}").format(role, sql.Literal(password)))
-    if name == JOBS:
-        owner.execute(sql.SQL("alter role {} set search_path = jobs").format(role))
+    if name in _PATHS:
+        owner.execute(sql.SQL("alter role {} set search_path = " + _PATHS[name]).format(role))
