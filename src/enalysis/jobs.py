@@ -1,7 +1,6 @@
 """The job queue: one process plans, any number work; every loop that ends is started again."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -35,7 +34,10 @@ def build_app(runtime: Runtime) -> procrastinate.App:
     """Return the queue with its tasks over the runtime's jobs login. Arguments carry ids only."""
     app = procrastinate.App(
         connector=procrastinate.PsycopgConnector(
-            conninfo=runtime.addresses.jobs, min_size=1, max_size=4, kwargs={"application_name": "enalysis_jobs"}
+            conninfo=runtime.addresses.jobs,
+            min_size=1,
+            max_size=4,
+            kwargs={"application_name": "enalysis_jobs"},
         )
     )
 
@@ -50,13 +52,15 @@ def build_app(runtime: Runtime) -> procrastinate.App:
     return app
 
 
-async def defer(app: procrastinate.App, conn: Conn, batch: Claimed, backfill: bool) -> None:  # noqa: FBT001 - the engine's shape
+async def defer(app: procrastinate.App, conn: Conn, batch: Claimed, backfill: bool) -> None:
     """Put a claimed batch on the queue inside the claim's own transaction."""
     task = app.tasks["backfill" if backfill else "poll"]
     key = f"{task.name}:{batch.connection}"
     try:
         async with conn.transaction():
-            await task.configure(connection=conn, lock=f"connection:{batch.connection}", queueing_lock=key).defer_async(
+            await task.configure(
+                connection=conn, lock=f"connection:{batch.connection}", queueing_lock=key
+            ).defer_async(
                 organization=str(batch.organization),
                 connection=str(batch.connection),
                 streams=list(batch.streams),
@@ -80,13 +84,15 @@ async def run_worker(runtime: Runtime, *, plan: bool = True, work: bool = True) 
             loops.append(_forever("worker", 1.0, lambda: _work(runtime, app)))
         tasks = [asyncio.ensure_future(loop) for loop in loops]
         try:
-            await asyncio.gather(*tasks)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Cancelled once: procrastinate drains on the first cancellation, and a second would cut the drain off.
             for task in tasks:
                 task.cancel()
-            for task in tasks:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in ended:
+            if isinstance(outcome, Exception):
+                raise outcome
 
 
 async def _forever(name: str, pause_s: float, step: Callable[[], Awaitable[Any]]) -> None:
@@ -101,7 +107,7 @@ async def _forever(name: str, pause_s: float, step: Callable[[], Awaitable[Any]]
 
 
 async def _tick(runtime: Runtime, app: procrastinate.App) -> None:
-    async def hand_on(conn: Conn, batch: Claimed, backfill: bool) -> None:  # noqa: FBT001 - the engine's shape
+    async def hand_on(conn: Conn, batch: Claimed, backfill: bool) -> None:
         await defer(app, conn, batch, backfill)
 
     await engine.tick(runtime.db, hand_on, runtime.clock())

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import enalysis.store.logins as logins
 from enalysis.actions.poll import Deps
 from enalysis.actions.vendors import Vendors
 from enalysis.config import Settings
@@ -20,7 +19,7 @@ from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.errors import ConfigError
 from enalysis.egress import Egress
 from enalysis.log import register_secret
-from enalysis.store import accounts, bootstrap, migrate
+from enalysis.store import accounts, bootstrap, logins, migrate
 from enalysis.store.embedded import EmbeddedServer
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
@@ -141,7 +140,7 @@ async def _watch(server: EmbeddedServer) -> None:
             if await asyncio.to_thread(server.ensure_running):
                 _log.warning("the embedded PostgreSQL had died and was started again")
         except bootstrap.LAUNCH_FAILED as error:
-            _log.error("the embedded PostgreSQL does not start: %s", error)  # noqa: TRY400 - the message says all
+            _log.error("the embedded PostgreSQL does not start: %s", error)
 
 
 def _embedded_addresses(server: EmbeddedServer, home: Path) -> Addresses:

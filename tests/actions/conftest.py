@@ -89,7 +89,9 @@ class Bench:
         for jobs in range(200):
             async with self.db.org(self.scope) as conn:
                 rows = await streams.list_streams(self.scope, conn, connection)
-            due = [r.id for r in rows if r.backfill_next_at is not None and r.backfill_next_at <= self.clock()]
+            due = [
+                r.id for r in rows if r.backfill_next_at is not None and r.backfill_next_at <= self.clock()
+            ]
             if not any(r.backfill_next_at for r in rows):
                 return jobs
             if due:
@@ -111,7 +113,7 @@ def clock() -> Clock:
 @pytest.fixture
 async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     """Serve the sandbox on a loopback port and put everything together as runtime does."""
-    sandbox = create(1, clock, plans={"household": "business", "lapsed": "business"})
+    sandbox = create(1, clock, plans={"solaredge/household": "business", "solaredge/lapsed": "business"})
     config = uvicorn.Config(sandbox.app, port=0, access_log=False, log_config=None, **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -41,7 +41,9 @@ async def test_a_key_becomes_sites_meters_and_readings(bench: Bench) -> None:
     assert not shown.now.derived, "this site measures its load"
     found = await devices(bench.scope, bench.db, bakery.id)
     assert [d.kind for d in found].count("inverter") == 2
-    assert next(d for d in found if d.name == "Production Meter").feeds == (), "it is part of the site's total"
+    assert next(d for d in found if d.name == "Production Meter").feeds == (), (
+        "it is part of the site's total"
+    )
 
 
 async def test_history_is_the_worlds_to_the_watt_hour(bench: Bench) -> None:

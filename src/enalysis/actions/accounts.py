@@ -53,7 +53,7 @@ async def setup_needed(db: Database) -> bool:
     return instance is None or instance.setup_at is None
 
 
-async def set_up(  # noqa: PLR0913 - the fields of the form
+async def set_up(
     db: Database,
     keyring: Keyring,
     *,
@@ -129,9 +129,7 @@ async def who(db: Database, token: str, now: datetime) -> Person | None:
     organization, role = memberships[0]
     scope = Scope(organization, user.id, role)
     async with db.org(scope) as conn:
-        return Person(
-            user.id, user.name, user.email, scope, await accounts.organization_name(scope, conn)
-        )
+        return Person(user.id, user.name, user.email, scope, await accounts.organization_name(scope, conn))
 
 
 async def _open_session(db: Database, user: UUID, now: datetime) -> str:

@@ -20,7 +20,7 @@ _LONGEST_NAME = 80
 _LONGEST_FIELD = 4096
 
 
-async def test(  # noqa: PLR0913 - the fields of the form
+async def test(
     scope: Scope,
     db: Database,
     vendors: Vendors,
@@ -42,7 +42,7 @@ async def test(  # noqa: PLR0913 - the fields of the form
         return await connector.check(now)
 
 
-async def add(  # noqa: PLR0913 - the fields of the form
+async def add(
     scope: Scope,
     db: Database,
     vendors: Vendors,
@@ -98,7 +98,7 @@ async def poll_now(scope: Scope, db: Database, connection: UUID, now: datetime) 
         return await streams.set_due(scope, conn, connection, now)
 
 
-async def apply_found(  # noqa: PLR0913 - one transaction of the poll
+async def apply_found(
     scope: Scope,
     conn: Conn,
     spec: Spec,
@@ -136,7 +136,7 @@ async def apply_found(  # noqa: PLR0913 - one transaction of the poll
         await _add_streams(scope, conn, spec, connection.id, site, ref, kinds, backfill_days, now)
 
 
-async def _set_site(  # noqa: PLR0913 - one transaction of the poll
+async def _set_site(
     scope: Scope, conn: Conn, connection: UUID, site: UUID | None, found: FoundSite, now: datetime
 ) -> UUID:
     assert found.zone is not None  # noqa: S101 - told by the caller one line above
@@ -160,7 +160,7 @@ async def _set_site(  # noqa: PLR0913 - one transaction of the poll
     return row.id
 
 
-async def _set_devices(  # noqa: PLR0913 - one transaction of the poll
+async def _set_devices(
     scope: Scope, conn: Conn, connection: UUID, site: UUID, found: list[FoundDevice], now: datetime
 ) -> None:
     meters = {m.kind: m.id for m in await sites.list_meters(scope, conn, site) if m.parent is None}
@@ -190,7 +190,7 @@ async def _set_devices(  # noqa: PLR0913 - one transaction of the poll
             await sites.add_source(scope, conn, meters[kind], number)
 
 
-async def _add_streams(  # noqa: PLR0913 - one transaction of the poll
+async def _add_streams(
     scope: Scope,
     conn: Conn,
     spec: Spec,

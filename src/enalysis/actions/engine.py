@@ -29,9 +29,7 @@ async def tick(db: Database, defer: Defer, now: datetime) -> int:
             return 0
         handed = 0
         for backfill in (False, True):
-            claimed = await streams.claim_due(
-                conn, now, LEASE_S, _PER_TICK, PER_BATCH, backfill=backfill
-            )
+            claimed = await streams.claim_due(conn, now, LEASE_S, _PER_TICK, PER_BATCH, backfill=backfill)
             for batch in claimed:
                 await defer(conn, batch, backfill)
             handed += len(claimed)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from enalysis.connectors.base import Connector, Spec
+from enalysis.actions.vendors import Client
+from enalysis.connectors.base import Spec
 from enalysis.core.access import Scope
 from enalysis.core.errors import (
     BadPayload,
@@ -29,6 +30,7 @@ _LONGEST_AWAY_S = 900
 # A refused login, an app pending approval: asked again at most four times a day.
 _HUMAN_PAUSE = timedelta(hours=6)
 _DAY = timedelta(days=1)
+_UNDECIDED = timedelta(minutes=2)
 # Clocks further apart than this are a fault worth a person's time: windows are asked for by our clock.
 _CLOCK_OFF_S = 300
 
@@ -50,8 +52,10 @@ def is_long(error: QuotaSpent) -> bool:
     return error.window in (None, QuotaWindow.DAY.value, QuotaWindow.MONTH.value)
 
 
-def pause(error: VendorError, failures: int, now: datetime) -> datetime:
+def resume_at(error: VendorError, now: datetime, failures: int = 0) -> datetime:
     """Return when to ask again after a failure, with jitter so that failures do not march in step."""
+    if isinstance(error, QuotaSpent) and error.until is not None:
+        return error.until
     spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, keeps no secret
     if isinstance(error, Unavailable):
         wanted = error.retry_after_s or min(_LONGEST_AWAY_S, 60 * 2 ** min(failures, 8)) * spread
@@ -65,26 +69,26 @@ def pause(error: VendorError, failures: int, now: datetime) -> datetime:
     return now + _HUMAN_PAUSE * spread
 
 
-async def settle(  # noqa: PLR0913 - what a batch knows at its end
+async def settle(
     scope: Scope,
     db: Database,
     connection: Connection,
     spec: Spec,
-    connector: Connector,
-    clock_ahead_s: float | None,
+    client: Client,
     report: Report,
     now: datetime,
 ) -> None:
     """Decide the connection's state from how its streams fared, and say it once when it changes."""
     refused = next((e for _, e in report.failed if isinstance(e, LoginNeeded)), None)
-    if refused is None and isinstance(report.stopped, LoginNeeded):
-        refused = report.stopped
-    confirmed = refused is not None and await _refused_again(connector, now)
+    dead = (
+        refused
+        if refused is not None and await _refused_again(scope, db, client, spec, report, now)
+        else None
+    )
+    clock_ahead_s = client.http.clock_ahead_s
     async with db.org(scope) as conn:
-        if refused is not None and not confirmed:
-            await _mark_not_in_plan(scope, db, report, spec, now)
         rows = await streams.list_streams(scope, conn, connection.id)
-        state, sentence = _verdict(spec, connection, rows, report, confirmed, clock_ahead_s)
+        state, sentence = _verdict(spec, connection, rows, report, dead, clock_ahead_s)
         if clock_ahead_s is not None:
             await connections.set_clock(scope, conn, connection.id, clock_ahead_s)
         changed = await connections.set_state(
@@ -102,17 +106,16 @@ async def settle(  # noqa: PLR0913 - what a batch knows at its end
 _STOPPED = ("reauth_required", "vendor_api_retired")
 
 
-def _verdict(  # noqa: PLR0911, PLR0913 - one line per verdict reads best
+def _verdict(
     spec: Spec,
     connection: Connection,
     rows: Sequence[StreamRow],
     report: Report,
-    confirmed: bool,  # noqa: FBT001 - private
+    dead: LoginNeeded | None,
     clock_ahead_s: float | None,
 ) -> tuple[str, str | None]:
-    if confirmed:
-        refused = next(e for _, e in report.failed if isinstance(e, LoginNeeded))
-        return refused.state, refused.message
+    if dead is not None:
+        return dead.state, dead.message
     errors = [e for _, e in report.failed] or ([report.stopped] if report.stopped else [])
     for kind in (Retired, QuotaSpent):
         for error in errors:
@@ -149,28 +152,30 @@ def _clock_sentence(spec: Spec, ahead_s: float) -> str:
     )
 
 
-async def _refused_again(connector: Connector, now: datetime) -> bool:
-    """Ask the plainest endpoint once more: only its refusal means the credential is dead."""
+async def _refused_again(
+    scope: Scope, db: Database, client: Client, spec: Spec, report: Report, now: datetime
+) -> bool:
+    """Ask the plainest endpoint once more: only its refusal means the credential is dead.
+
+    Where it answers, the refused streams are not in the vendor's plan and rest for a day. Where it cannot be
+    asked now (no quota, vendor away), nothing is decided and they are asked again soon.
+    """
+    client.speak_for_people()
     try:
-        await connector.discover(now)
+        await client.connector.discover(now)
     except LoginNeeded:
         return True
+    except QuotaSpent as spent:
+        fault, text, wait = None, None, spent.until or now + _UNDECIDED
     except VendorError:
-        return False
-    return False
-
-
-async def _mark_not_in_plan(scope: Scope, db: Database, report: Report, spec: Spec, now: datetime) -> None:
+        fault, text, wait = None, None, now + _UNDECIDED
+    else:
+        fault, wait = "not_in_plan", now + _DAY
+        text = f"{spec.label} refuses this kind of data to this credential; its plan may not include it."
     async with db.org(scope) as conn:
         for row, error in report.failed:
             if isinstance(error, LoginNeeded):
                 await streams.set_polled(
-                    scope,
-                    conn,
-                    row.id,
-                    now,
-                    ok=False,
-                    fault="not_in_plan",
-                    fault_text=f"{spec.label} refuses this kind of data to this credential; its plan may not include it.",
-                    wait_until=now + _DAY,
+                    scope, conn, row.id, now, ok=False, fault=fault, fault_text=text, wait_until=wait
                 )
+    return False

@@ -10,9 +10,8 @@ from enalysis.actions import faults, schedule
 from enalysis.actions.connections import apply_found
 from enalysis.actions.faults import Report
 from enalysis.actions.rollup import roll_up
-from enalysis.actions.vendors import Vendors
-from enalysis.connectors.base import Batch, Connector, Spec, Stream, Subject
-from enalysis.connectors.http import VendorHTTP
+from enalysis.actions.vendors import Client, Vendors
+from enalysis.connectors.base import Batch, Spec, Stream, Subject
 from enalysis.core import coverage
 from enalysis.core.access import Scope
 from enalysis.core.errors import LoginNeeded, QuotaSpent, Retired, Unavailable, VendorError
@@ -55,8 +54,7 @@ class _Visit:
     deps: Deps
     connection: Connection
     spec: Spec
-    connector: Connector
-    http: VendorHTTP
+    client: Client
     report: Report
 
 
@@ -69,14 +67,17 @@ async def poll(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[
     async with deps.db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
         rows = await streams.list_streams(scope, conn, connection, stream_ids)
-    async with deps.vendors.client(scope, found, Caller.LIVE) as (connector, http):
-        visit = _Visit(scope, deps, found, deps.vendors.spec(found.vendor), connector, http, report)
-        for row in _in_order(visit.spec, rows):
-            await _poll_one(visit, row)
-            if report.stopped is not None:
-                break
-        await faults.settle(scope, deps.db, found, visit.spec, connector, http.clock_ahead_s, report, deps.clock())
-    await schedule.plan_next(scope, deps.db, found, visit.spec, rows, deps.clock())
+    async with deps.vendors.client(scope, found, Caller.LIVE) as client:
+        visit = _Visit(scope, deps, found, deps.vendors.spec(found.vendor), client, report)
+        waiting = _in_order(visit.spec, rows)
+        while waiting and report.stopped is None:
+            await _poll_one(visit, waiting.pop(0))
+        await faults.settle(scope, deps.db, found, visit.spec, client, report, deps.clock())
+    left = {r.id for r in waiting}
+    asked = [r for r in rows if r.id not in left]
+    await schedule.plan_next(scope, deps.db, found, visit.spec, asked, deps.clock())
+    if report.stopped is not None:
+        await schedule.postpone(scope, deps.db, waiting, report.stopped, deps.clock())
     await roll_up(scope, deps.db, connection)
     return report
 
@@ -87,8 +88,8 @@ async def backfill(scope: Scope, deps: Deps, connection: UUID, stream_ids: Seque
     async with deps.db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
         rows = await streams.list_streams(scope, conn, connection, stream_ids)
-    async with deps.vendors.client(scope, found, Caller.BACKFILL) as (connector, http):
-        visit = _Visit(scope, deps, found, deps.vendors.spec(found.vendor), connector, http, report)
+    async with deps.vendors.client(scope, found, Caller.BACKFILL) as client:
+        visit = _Visit(scope, deps, found, deps.vendors.spec(found.vendor), client, report)
         pieces = 0
         for row in rows:
             while report.stopped is None and pieces < _PIECES:
@@ -96,10 +97,16 @@ async def backfill(scope: Scope, deps: Deps, connection: UUID, stream_ids: Seque
                 row = await _backfill_one(visit, row)  # noqa: PLW2901 - the row as it is after the piece
                 if row.backfill_next_at is None or row.backfill_next_at > deps.clock():
                     break
-        if isinstance(report.stopped, LoginNeeded | Retired):
-            await faults.settle(scope, deps.db, found, visit.spec, connector, http.clock_ahead_s, report, deps.clock())
+        if report.stopped is not None:
+            until = faults.resume_at(report.stopped, deps.clock())
+            async with deps.db.org(scope) as conn:
+                await streams.postpone_backfill(scope, conn, stream_ids, until)
     async with deps.db.org(scope) as conn:
         await streams.release(scope, conn, stream_ids)
+        if isinstance(report.stopped, LoginNeeded | Retired):
+            # Whether the account is dead is for its live streams to find out: they are asked now.
+            plain = [s.name for s in visit.spec.streams if s.subject is Subject.CONNECTION]
+            await streams.set_due_by_name(scope, conn, connection, "", plain, deps.clock())
     await roll_up(scope, deps.db, connection)
     return report
 
@@ -119,7 +126,7 @@ async def _poll_one(visit: _Visit, row: StreamRow) -> None:
     stream = visit.spec.stream(row.name)
     window = _live_window(stream, row, now)
     try:
-        batch = await visit.connector.fetch(row.name, row.subject, window, now)
+        batch = await visit.client.connector.fetch(row.name, row.subject, window, now)
     except VendorError as error:
         await _note_failure(visit, row, error, now)
         return
@@ -137,10 +144,9 @@ async def _backfill_one(visit: _Visit, row: StreamRow) -> StreamRow:
         piece = timedelta(seconds=stream.window_s or 86400)
         window = Window(max(row.backfill_until, at - piece), at)
         try:
-            batch = await visit.connector.fetch(row.name, row.subject, window, now)
+            batch = await visit.client.connector.fetch(row.name, row.subject, window, now)
         except VendorError as error:
-            wait = error.until if isinstance(error, QuotaSpent) and error.until else faults.pause(error, 1, now)
-            next_at = wait
+            next_at = faults.resume_at(error, now)
             if isinstance(error, QuotaSpent | LoginNeeded | Retired):
                 visit.report.stopped = error
         else:
@@ -164,7 +170,7 @@ def _live_window(stream: Stream, row: StreamRow, now: datetime) -> Window | None
 async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: datetime) -> None:
     visit.report.failed.append((row, error))
     ours = isinstance(error, QuotaSpent)
-    wait = error.until if isinstance(error, QuotaSpent) and error.until else faults.pause(error, row.failures, now)
+    wait = faults.resume_at(error, now, row.failures)
     async with visit.deps.db.org(visit.scope) as conn:
         await streams.set_polled(
             visit.scope,
@@ -182,7 +188,7 @@ async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: 
         visit.report.stopped = error
 
 
-async def _store(  # noqa: PLR0913 - one transaction of a poll
+async def _store(
     visit: _Visit, row: StreamRow, stream: Stream, batch: Batch, now: datetime, *, live_from: datetime | None
 ) -> bool:
     """Store a fetch in one transaction; False where some of it belongs to devices nobody has discovered yet."""
@@ -193,7 +199,13 @@ async def _store(  # noqa: PLR0913 - one transaction of a poll
     async with db.org(scope) as conn:
         if batch.sites is not None or batch.devices is not None:
             await apply_found(
-                scope, conn, visit.spec, visit.connection, batch, backfill_days=visit.deps.backfill_days, now=now
+                scope,
+                conn,
+                visit.spec,
+                visit.connection,
+                batch,
+                backfill_days=visit.deps.backfill_days,
+                now=now,
             )
         numbers = {d.ref: d.id for d in await sites.list_devices(scope, conn, visit.connection.id)}
         what = _rows(found, numbers, visit)
@@ -215,7 +227,12 @@ async def _store(  # noqa: PLR0913 - one transaction of a poll
             await streams.set_polled(
                 scope, conn, row.id, now, ok=True, fault=None, fault_text=None, wait_until=None
             )
-        if live_from is not None and row.backfill_at is None and row.backfill_until is not None and not strangers:
+        if (
+            live_from is not None
+            and row.backfill_at is None
+            and row.backfill_until is not None
+            and not strangers
+        ):
             await streams.set_backfill(scope, conn, row.id, row.backfill_until, live_from, now)
     visit.report.intervals += done.intervals_new
     visit.report.samples += done.samples_new

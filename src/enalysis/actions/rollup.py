@@ -5,7 +5,6 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from enalysis.queries.places import place_of
 from enalysis.core.access import Scope
 from enalysis.core.balance import DUSK_DEG, Flows, add, join
 from enalysis.core.coverage import Slot
@@ -13,6 +12,7 @@ from enalysis.core.daylight import Place, sun_elevation_deg
 from enalysis.core.intervals import Window, day_window
 from enalysis.core.metrics import ENERGIES, Metric, Quality
 from enalysis.core.sites import Meter, MeterSource
+from enalysis.queries.places import place_of
 from enalysis.store import rollups, sites
 from enalysis.store.pool import Conn, Database
 from enalysis.store.rollups import DayRow

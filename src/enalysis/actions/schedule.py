@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
-from enalysis.queries.places import place_of
+from enalysis.actions.faults import resume_at
 from enalysis.connectors.base import Spec
 from enalysis.core.access import Scope
 from enalysis.core.daylight import Place, daylight
+from enalysis.core.errors import VendorError
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.planner import StreamNeed, plan
+from enalysis.queries.places import place_of
 from enalysis.store import quotas, sites, streams
 from enalysis.store.connections import Connection
 from enalysis.store.pool import Database
@@ -32,7 +34,24 @@ async def plan_next(
     ids = {r.id for r in polled}
     async with db.org(scope) as conn:
         await streams.set_next(
-            scope, conn, [(r.id, dues[str(r.id)].at, dues[str(r.id)].why) for r in rows if r.id in ids and str(r.id) in dues]
+            scope,
+            conn,
+            [
+                (r.id, dues[str(r.id)].at, dues[str(r.id)].why)
+                for r in rows
+                if r.id in ids and str(r.id) in dues
+            ],
+        )
+
+
+async def postpone(
+    scope: Scope, db: Database, rows: Sequence[StreamRow], stopped: VendorError, now: datetime
+) -> None:
+    """Let streams that a stopped batch never came to go on as soon as what stopped it is over."""
+    at = resume_at(stopped, now)
+    async with db.org(scope) as conn:
+        await streams.set_next(
+            scope, conn, [(r.id, at, "its turn had not come when the batch stopped") for r in rows]
         )
 
 
@@ -51,7 +70,8 @@ def _need(
         stream.cost,
         stream.delay_s,
         lit,
-        row.polled_at,
+        # From the last success: a failed poll is repeated when its pause is over, not a cadence later.
+        row.last_ok_at,
         row.wait_until,
     )
 

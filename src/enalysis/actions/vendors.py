@@ -11,6 +11,7 @@ from uuid import UUID
 from enalysis.connectors.base import Connector, Spec
 from enalysis.connectors.http import VendorHTTP
 from enalysis.connectors.registry import Entry
+from enalysis.connectors.verdicts import Patience
 from enalysis.core.access import Scope
 from enalysis.core.errors import ConfigError, QuotaSpent, Refused
 from enalysis.core.quotas import QuotaWindow
@@ -75,10 +76,23 @@ class QuotaLedger:
             await quotas.hold(conn, self.account, window, until)
 
 
+@dataclass(slots=True)
+class Client:
+    """An open client of a saved connection."""
+
+    connector: Connector
+    http: VendorHTTP
+    ledger: QuotaLedger
+
+    def speak_for_people(self) -> None:
+        """Let the calls from here on spend what is kept for people: they decide what a person is told."""
+        self.ledger.caller = Caller.PERSON
+
+
 class Vendors:
     """Builds a vendor's client from the registry's card and a sealed credential."""
 
-    def __init__(  # noqa: PLR0913 - the parts runtime puts together
+    def __init__(
         self,
         entries: Mapping[str, Entry],
         db: Database,
@@ -93,6 +107,8 @@ class Vendors:
         self._egress = egress
         self._clock = clock
         self._sandbox_url = sandbox_url
+        # What a vendor asked of an account (a pause, fewer repeats) outlives one poll's client.
+        self._patience: dict[str, Patience] = {}
         self.specs: Mapping[str, Spec] = {key: entry.spec for key, entry in entries.items()}
 
     @property
@@ -110,7 +126,9 @@ class Vendors:
 
     def account(self, vendor: str, fields: Mapping[str, str]) -> str:
         """Return the opaque key under which everyone with this credential shares the vendor's quotas."""
-        return f"{vendor}:account:{self._keyring.fingerprint(vendor, json.dumps(dict(sorted(fields.items()))))}"
+        return (
+            f"{vendor}:account:{self._keyring.fingerprint(vendor, json.dumps(dict(sorted(fields.items()))))}"
+        )
 
     async def seal(self, scope: Scope, connection: UUID, fields: Mapping[str, str]) -> bytes:
         """Seal a credential under the organization's key, bound to the connection."""
@@ -122,13 +140,11 @@ class Vendors:
         self, scope: Scope, vendor: str, account: str, fields: Mapping[str, str]
     ) -> AsyncIterator[Connector]:
         """Open a client for a credential that is not saved yet; its calls are a person's."""
-        async with self._open(scope, None, vendor, account, fields, Caller.PERSON) as (connector, _):
-            yield connector
+        async with self._open(scope, None, vendor, account, fields, Caller.PERSON) as client:
+            yield client.connector
 
     @asynccontextmanager
-    async def client(
-        self, scope: Scope, connection: Connection, caller: Caller
-    ) -> AsyncIterator[tuple[Connector, VendorHTTP]]:
+    async def client(self, scope: Scope, connection: Connection, caller: Caller) -> AsyncIterator[Client]:
         """Open a client of a saved connection. Raises SealBroken where its credential cannot be read."""
         key = await self._organization_key(scope)
         async with self._db.org(scope) as conn:
@@ -140,7 +156,7 @@ class Vendors:
             yield opened
 
     @asynccontextmanager
-    async def _open(  # noqa: PLR0913 - the parts of one client
+    async def _open(
         self,
         scope: Scope,
         connection: UUID | None,
@@ -148,7 +164,7 @@ class Vendors:
         account: str,
         fields: Mapping[str, str],
         caller: Caller,
-    ) -> AsyncIterator[tuple[Connector, VendorHTTP]]:
+    ) -> AsyncIterator[Client]:
         entry = self._entries[vendor]
         ledger = QuotaLedger(
             self._db, scope, connection, vendor, entry.spec.label, account, caller, self._clock
@@ -160,8 +176,9 @@ class Vendors:
             ledger=ledger,
             egress=self._egress,
             clock=self._clock,
+            patience=self._patience.setdefault(account, Patience()),
         ) as http:
-            yield entry.build(http, fields), http
+            yield Client(entry.build(http, fields), http, ledger)
 
     def _origin(self, spec: Spec) -> str:
         if self._sandbox_url is None:

@@ -31,7 +31,7 @@ class Flows:
 
 
 def load_w(pv_w: float | None, grid_w: float | None, battery_w: float | None) -> float | None:
-    """Return the load in W from pv >= 0, grid (+ import) and battery (+ discharge); None if any is unknown."""
+    """Return the load in W from pv, grid (+ import) and battery (+ discharge); None if one is unknown."""
     if pv_w is None or grid_w is None or battery_w is None:
         return None
     return pv_w + grid_w + battery_w
@@ -68,7 +68,8 @@ def close(flows: Flows, kinds: frozenset[MeterKind], *, dark: bool) -> Flows:
     supply = add((pv, grid, battery))
     load, residual = flows.load_wh, None
     if load is not None:
-        residual = None if supply is None else supply - load
+        # Measured: what was assumed of pv in the dark touches the residual only.
+        residual, quality = (None if supply is None else supply - load), flows.quality
     elif supply is not None and MeterKind.LOAD not in kinds:
         quality |= Quality.DERIVED
         load = max(0.0, supply)

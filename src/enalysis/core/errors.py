@@ -51,7 +51,7 @@ class VendorError(EnalysisError):
 
     state = "vendor_error"
 
-    def __init__(  # noqa: PLR0913 - each is one named fact about the failure
+    def __init__(
         self,
         message: str,
         *,

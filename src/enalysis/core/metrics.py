@@ -53,7 +53,9 @@ _TOP_WH = 1e15
 _POSITIVE = "never negative"
 
 INFO: dict[Metric, MetricInfo] = {
-    Metric.PV_W: MetricInfo("W", Kind.INSTANT, _POSITIVE, "power produced by the photovoltaic arrays", 0, _TOP_W),
+    Metric.PV_W: MetricInfo(
+        "W", Kind.INSTANT, _POSITIVE, "power produced by the photovoltaic arrays", 0, _TOP_W
+    ),
     Metric.GRID_W: MetricInfo(
         "W", Kind.INSTANT, "+ import, - export", "power at the grid connection", -_TOP_W, _TOP_W
     ),
@@ -76,10 +78,16 @@ INFO: dict[Metric, MetricInfo] = {
     Metric.BATTERY_DISCHARGE_TOTAL_WH: MetricInfo(
         "Wh", Kind.COUNTER, _POSITIVE, "energy discharged since installation", 0, _TOP_WH
     ),
-    Metric.LOAD_TOTAL_WH: MetricInfo("Wh", Kind.COUNTER, _POSITIVE, "energy used since installation", 0, _TOP_WH),
+    Metric.LOAD_TOTAL_WH: MetricInfo(
+        "Wh", Kind.COUNTER, _POSITIVE, "energy used since installation", 0, _TOP_WH
+    ),
     Metric.PV_WH: MetricInfo("Wh", Kind.ENERGY, _POSITIVE, "pv energy of the interval", 0, _TOP_WH),
-    Metric.GRID_IMPORT_WH: MetricInfo("Wh", Kind.ENERGY, _POSITIVE, "energy bought in the interval", 0, _TOP_WH),
-    Metric.GRID_EXPORT_WH: MetricInfo("Wh", Kind.ENERGY, _POSITIVE, "energy fed in in the interval", 0, _TOP_WH),
+    Metric.GRID_IMPORT_WH: MetricInfo(
+        "Wh", Kind.ENERGY, _POSITIVE, "energy bought in the interval", 0, _TOP_WH
+    ),
+    Metric.GRID_EXPORT_WH: MetricInfo(
+        "Wh", Kind.ENERGY, _POSITIVE, "energy fed in in the interval", 0, _TOP_WH
+    ),
     Metric.BATTERY_CHARGE_WH: MetricInfo(
         "Wh", Kind.ENERGY, _POSITIVE, "energy charged in the interval", 0, _TOP_WH
     ),

@@ -1,18 +1,30 @@
 """When each stream is due next, and why: quotas spent instead of broken, nights free, load spread."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from enalysis.core.intervals import Window, ceil_time
-from enalysis.core.quotas import SPAN_S, Budget, QuotaWindow
+from enalysis.core.quotas import SLICE_S, SPAN_S, Alignment, Budget, Quota, QuotaWindow, calendar_window
 
 # Parts of a long window (a day or more) that scheduled polls leave alone: for people's clicks, token renewal
 # and repair; and what backfill leaves to the live polls on top of that.
 PEOPLE_SHARE = 0.05
 LIVE_SHARE = 0.25
 _LONG = (QuotaWindow.DAY, QuotaWindow.MONTH)
+_DAY_S = 86400
+_HORIZON_S = 2 * _DAY_S
+# A day at full cadence costs up to two polls more than its lit hours alone: at dawn and after dusk.
+_EDGE_POLLS = 2
+# Slower than wanted by so little that nobody sees it, but from here on polls are counted out over the day.
+_BARELY = 1.001
+# What is left is judged over this part of a window at least: a few calls more or less are no drought.
+_SMOOTH = 16
+# A slot's polls are spread over this many seconds of it, or over more where a minute's quota asks for it.
+_SPREAD_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +34,8 @@ class StreamNeed:
     Attributes:
         key: stable name, hashed into the offset within a slot. scopes: keys of the budgets it spends.
         every_s: cadence wanted. cost: calls a fetch spends. delay_s: how late the vendor publishes.
-        daylight: windows in which it may have news, covering at least the next two days; None: always.
+        daylight: windows in which it may have news, covering at least the next two days, and the hours since
+            the last dusk so that the day's last slots are fetched; None: always.
         polled_at: when it was last asked, or None. wait_until: a vendor's word or a back-off to respect.
     """
 
@@ -46,6 +59,14 @@ class Due:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """What sharing a scope means: cadences times `stretch`, offsets over `spread_s` seconds of a slot."""
+
+    stretch: float
+    spread_s: int
+
+
 def plan(needs: Sequence[StreamNeed], budgets: Iterable[Budget], now: datetime) -> dict[str, Due]:
     """Return for each stream when it is due next.
 
@@ -55,13 +76,17 @@ def plan(needs: Sequence[StreamNeed], budgets: Iterable[Budget], now: datetime) 
     by_scope: dict[str, list[Budget]] = {}
     for budget in budgets:
         by_scope.setdefault(budget.scope, []).append(budget)
-    stretches = {scope: _stretch(scope, needs, found) for scope, found in by_scope.items()}
-    return {need.key: _due(need, by_scope, stretches, now) for need in needs}
+    sharing: dict[str, list[StreamNeed]] = {scope: [] for scope in by_scope}
+    for need in needs:
+        for scope in set(need.scopes) & sharing.keys():
+            sharing[scope].append(need)
+    paces = {s: _Pace(_stretch(sharing[s], b, now), _spread(sharing[s], b)) for s, b in by_scope.items()}
+    return {need.key: _due(need, by_scope, paces, now) for need in needs}
 
 
 def demand_per_day(need: StreamNeed) -> float:
     """Return the calls a stream would spend in a day at the cadence it wants, nights left out."""
-    return need.cost * _active_share(need) * 86400 / need.every_s
+    return need.cost * _active_share(need) * _DAY_S / need.every_s
 
 
 def keep_for_people(limit: int, window: QuotaWindow) -> int:
@@ -76,87 +101,204 @@ def keep_for_live(limit: int, window: QuotaWindow) -> int:
 
 def offset_s(key: str, within_s: int) -> int:
     """Return a stable offset in [0, within_s) so that streams do not all call in the same second."""
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    return int.from_bytes(digest) % max(1, within_s)
+    return _digest(key) % max(1, within_s)
+
+
+def _digest(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest())
+
+
+def _rounded(value: float, key: str) -> int:
+    """Round down or up, by `key`, so that many roundings of one value average to it."""
+    whole = math.floor(value)
+    return whole + (_digest(key) / 2**64 < value - whole)
 
 
 def _active_share(need: StreamNeed) -> float:
-    if need.daylight is None:
-        return 1.0
-    if not need.daylight:
+    return 1.0 if need.daylight is None else _lit_share(need.daylight)
+
+
+@lru_cache(maxsize=4096)
+def _lit_share(daylight: tuple[Window, ...]) -> float:
+    """Return the lit part of the two days that end with the last window: whatever hour they were cut at."""
+    if not daylight:
         return 0.0
-    # The windows handed over cover two days; their lit share stands for the days to come.
-    lit = sum(w.seconds for w in need.daylight)
-    return min(1.0, lit / (2 * 86400))
+    end = daylight[-1].end
+    return min(1.0, _lit_s(daylight, end - timedelta(seconds=_HORIZON_S), end) / _HORIZON_S)
 
 
-def _stretch(scope: str, needs: Sequence[StreamNeed], budgets: Sequence[Budget]) -> float:
+def _lit_s(daylight: tuple[Window, ...], start: datetime, end: datetime) -> float:
+    lit = 0.0
+    for window in daylight:
+        if window.start < end and window.end > start:
+            lit += (min(window.end, end) - max(window.start, start)).total_seconds()
+    return lit
+
+
+def _active_s(need: StreamNeed, span_s: float) -> float:
+    """Return the most seconds a span can hold in which the stream has news."""
+    days, rest = divmod(span_s, _DAY_S)
+    lit = _active_share(need) * _DAY_S
+    return days * lit + min(lit, rest)
+
+
+def _active_ahead_s(need: StreamNeed, now: datetime, span_s: float) -> float:
+    """Return the seconds ahead in which the stream has news: known for two days, by their share beyond."""
+    if need.daylight is None:
+        return span_s
+    lit = _lit_s(need.daylight, now, now + timedelta(seconds=min(span_s, _HORIZON_S)))
+    return lit + max(0.0, span_s - _HORIZON_S) * _active_share(need)
+
+
+def _stretch(needs: Sequence[StreamNeed], budgets: Sequence[Budget], now: datetime) -> float:
     """Return the factor by which cadences slow down so that the demand of a span fits every limit.
 
-    The whole limit per whole span is compared with the whole demand, not what is left with what is to come:
-    a steady pace that fits the span fits every alignment of it, and does not sprint on the first day.
+    The whole limit per whole span is compared with the whole demand: a steady pace that fits the span fits
+    every alignment of it, and does not sprint on the first day. Where others spent more than their part
+    (people, history, another organization with the same account), what is left has to last as well.
     """
-    per_day = sum(demand_per_day(n) for n in needs if scope in n.scopes)
     worst = 1.0
     for budget in budgets:
-        limit = budget.quota.limit - keep_for_people(budget.quota.limit, budget.quota.window)
-        wanted = per_day * SPAN_S[budget.quota.window] / 86400
-        if wanted > limit:
-            worst = max(worst, wanted / max(1, limit))
+        quota = budget.quota
+        limit = max(1, quota.limit - keep_for_people(quota.limit, quota.window))
+        span_s = _span_s(quota, now)
+        paced = sum(n.cost * _active_s(n, span_s) / n.every_s for n in needs)
+        if quota.window in _LONG:
+            nights = _EDGE_POLLS * math.ceil(span_s / _DAY_S)
+            edges = sum(n.cost * nights for n in needs if n.daylight)
+            if paced + edges > limit:
+                worst = max(worst, _BARELY, paced / limit)
+            worst = max(worst, _drought(needs, budget, limit - budget.taken, span_s, now))
+        elif paced > limit:
+            worst = max(worst, paced / limit)
     return worst
 
 
+def _span_s(quota: Quota, now: datetime) -> float:
+    if quota.alignment is Alignment.CALENDAR:
+        return calendar_window(quota.window, now).seconds
+    return SPAN_S[quota.window]
+
+
+def _drought(needs: Sequence[StreamNeed], budget: Budget, left: int, span_s: float, now: datetime) -> float:
+    """Return the stretch with which what is left lasts until what was spent comes back.
+
+    Of a sliding window calls come back as evenly as they were spent; a calendar window comes back at once,
+    and its end is joined with the evenly spent beginning of the next.
+    """
+    until_s = min(span_s, max(0.0, (budget.turns_at - now).total_seconds()))
+    judged_s = max(until_s, span_s / _SMOOTH)
+    back = 0.0
+    if judged_s > until_s:
+        if budget.quota.alignment is Alignment.CALENDAR:
+            back = (left + budget.taken) * (judged_s - until_s) / span_s
+        else:
+            back = budget.taken * (judged_s - until_s) / (span_s - until_s)
+    wanted = sum(n.cost * _active_ahead_s(n, now, judged_s) / n.every_s for n in needs)
+    return wanted / max(1.0, left + back)
+
+
+def _spread(needs: Sequence[StreamNeed], budgets: Sequence[Budget]) -> int:
+    """Return over how many seconds of a slot to spread calls so that they fit the minute's quota."""
+    calls = sum(n.cost for n in needs)
+    wanted = [
+        calls * SPAN_S[b.quota.window] / max(1, b.quota.limit)
+        for b in budgets
+        if b.quota.window is QuotaWindow.MINUTE
+    ]
+    # In whole steps, so that one site more does not move every other one's offset.
+    return _SPREAD_S * max([1, *(math.ceil(w / _SPREAD_S) for w in wanted)])
+
+
 def _due(
-    need: StreamNeed, by_scope: Mapping[str, Sequence[Budget]], stretches: Mapping[str, float], now: datetime
+    need: StreamNeed, by_scope: Mapping[str, Sequence[Budget]], paces: Mapping[str, _Pace], now: datetime
 ) -> Due:
-    stretch = max([1.0, *(stretches.get(s, 1.0) for s in need.scopes)])
-    every = max(need.every_s, int(need.every_s * stretch))
-    why = "at the cadence wanted"
-    if stretch > 1.0:
-        why = f"every {_spell(every)} instead of {_spell(need.every_s)}: what the quota allows"
+    found = [paces[s] for s in need.scopes if s in paces]
+    stretch = max([1.0, *(p.stretch for p in found)])
+    slot = min(need.every_s, 900)
+    spread = min(slot // 3, _SPREAD_S)
+    spread = max([spread, *(min(slot, p.spread_s) for p in found if p.spread_s > _SPREAD_S)])
+    every = math.ceil(need.every_s * stretch)
     if need.polled_at is None:
         at, why = now, "never asked yet"
     else:
-        at = _next_slot(need, every, now)
+        why = "at the cadence wanted"
+        if every > need.every_s:
+            why = f"every {_spell(every)} instead of {_spell(need.every_s)}: what the quota allows"
+        shift = timedelta(seconds=need.delay_s + offset_s(need.key, spread))
+        # A poll that a wrong clock put into the future must not silence the stream until then.
+        asked = min(need.polled_at, now) - shift
+        told, why = _next_news(need, every, slot, asked, why)
+        at = max(now, told + shift)
     if need.wait_until is not None and need.wait_until > at:
         at, why = need.wait_until, "waiting as the vendor asked or after a failure"
-    at, why = _lit(need, at, why)
     for scope in need.scopes:
         for budget in by_scope.get(scope, ()):
-            at, why = _afford(need, budget, at, why)
+            at, why = _afford(need, budget, at, why, spread)
     return Due(need.key, at, every, why)
 
 
-def _next_slot(need: StreamNeed, every: int, now: datetime) -> datetime:
-    """Return the next time the vendor may have a new closed slot, at least `every` after the last poll."""
-    assert need.polled_at is not None  # noqa: S101 - told by the caller one line above
-    earliest = need.polled_at + timedelta(seconds=every)
-    slot = min(need.every_s, 900)
-    spread = offset_s(need.key, min(slot // 3, 300))
-    shift = timedelta(seconds=need.delay_s + spread)
-    at = ceil_time(earliest - shift - timedelta(seconds=slot // 2), slot) + shift
-    return max(at, now)
+# The functions below count in the time of the data: a poll at t tells what was until t - delay - offset.
 
 
-def _lit(need: StreamNeed, at: datetime, why: str) -> tuple[datetime, str]:
-    if need.daylight is None:
-        return at, why
-    late = timedelta(seconds=need.delay_s + need.every_s)
+def _next_news(need: StreamNeed, every: int, slot: int, asked: datetime, why: str) -> tuple[datetime, str]:
+    """Return the end of the slots that the next poll is for, and why then."""
+    share = _active_share(need)
+    if need.daylight is None or share > 1 - slot / _DAY_S:
+        return _steadily(need, every, slot, asked), why
+    if share * _DAY_S < every:
+        # Less than one poll a day: it goes on at the hour at which the last one was.
+        days = max(1.0, every / (share * _DAY_S)) if share else 1.0
+        why = why if share else "once a day: the sun does not rise"
+        return _steadily(need, days * _DAY_S, slot, asked), why
     for window in need.daylight:
-        if at < window.start:
-            return window.start, "at dawn: this stream has no news at night"
-        # One poll after dusk picks up the day's last slots.
-        if at < window.end + late:
-            return at, why
-    return at, why
+        if asked < window.end:
+            if every > need.every_s:
+                counted = _counted_out(need, every, share, slot, asked, window)
+                if counted is not None:
+                    return counted, why
+                continue
+            dawn, dusk = ceil_time(window.start, slot), ceil_time(window.end, slot)
+            told = _steadily(need, every, slot, asked)
+            if told < dawn:
+                return dawn, "at dawn: this stream has no news at night"
+            # The poll after dusk picks up the day's last slots, and waiting longer would bring nothing more.
+            return min(told, dusk), why
+    return _steadily(need, max(every, _DAY_S), slot, asked), why
 
 
-def _afford(need: StreamNeed, budget: Budget, at: datetime, why: str) -> tuple[datetime, str]:
+def _steadily(need: StreamNeed, every: float, slot: int, asked: datetime) -> datetime:
+    """Return the slot's end `every` seconds after the last one asked for, however late that was asked.
+
+    A cadence between two multiples of the slot takes now the one, now the other.
+    """
+    base = ceil_time(asked - timedelta(seconds=slot / 2), slot)
+    slots = max(1, _rounded(every / slot, f"{need.key} {base.timestamp():.0f}"))
+    return base + timedelta(seconds=slots * slot)
+
+
+def _counted_out(
+    need: StreamNeed, every: int, share: float, slot: int, asked: datetime, window: Window
+) -> datetime | None:
+    """Return the next of the day's polls, evenly spaced and the last of them at dusk; None: none is left."""
+    lit = share * _DAY_S
+    polls = _rounded(lit / every, f"{need.key} {window.end.date()}")
+    base = ceil_time(asked - timedelta(seconds=slot / 2), slot)
+    for before_dusk in range(polls - 1, -1, -1):
+        told = ceil_time(window.end - timedelta(seconds=before_dusk * lit / polls), slot)
+        if (told - base).total_seconds() >= max(slot, lit / polls / 2):
+            return told
+    return None
+
+
+def _afford(need: StreamNeed, budget: Budget, at: datetime, why: str, spread: int) -> tuple[datetime, str]:
+    window = budget.quota.window
+    later = timedelta(seconds=offset_s(need.key, min(spread, SLICE_S[window])))
     if budget.hold_until is not None and budget.hold_until > at:
-        return budget.hold_until, "the vendor asked this account to wait"
-    kept = keep_for_people(budget.quota.limit, budget.quota.window)
+        at, why = budget.hold_until + later, "the vendor asked this account to wait"
+    kept = keep_for_people(budget.quota.limit, window)
     if budget.left - kept < need.cost and budget.turns_at > at:
-        return budget.turns_at, f"the quota of this {budget.quota.window.value} is spent"
+        at, why = budget.turns_at + later, f"the quota of this {window.value} is spent"
     return at, why
 
 

@@ -48,7 +48,7 @@ class Quota:
 
 
 # (slice kept in the database, span that must hold the limit). Spans are longer than the window they guard:
-# by 2 s for calls that travel at different speeds, by a slice for the one we are in, by a day for long months.
+# by a second or two for calls that travel at different speeds, by a slice for the one we are in.
 SLICE_S: dict[QuotaWindow, int] = {
     QuotaWindow.MINUTE: 1,
     QuotaWindow.HOUR: 60,
@@ -57,9 +57,10 @@ SLICE_S: dict[QuotaWindow, int] = {
 }
 SPAN_S: dict[QuotaWindow, int] = {
     QuotaWindow.MINUTE: 62,
-    QuotaWindow.HOUR: 3660,
-    QuotaWindow.DAY: 90000,
-    QuotaWindow.MONTH: 32 * 86400,
+    QuotaWindow.HOUR: 3662,
+    QuotaWindow.DAY: 90002,
+    # The longest month and a slice.
+    QuotaWindow.MONTH: 32 * 86400 + 2,
 }
 
 
@@ -70,7 +71,9 @@ def counting_window(quota: Quota, now: datetime) -> Window:
     """
     if quota.alignment is Alignment.UNKNOWN:
         start = now - timedelta(seconds=SPAN_S[quota.window])
-        return Window(floor_time(start, SLICE_S[quota.window]), now)
+        slice_s = SLICE_S[quota.window]
+        # A slice counts as long as it began within the span, so the first whole one is the oldest.
+        return Window(floor_time(start, slice_s) + timedelta(seconds=slice_s), now)
     return calendar_window(quota.window, now)
 
 

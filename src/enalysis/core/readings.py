@@ -1,15 +1,19 @@
 """Samples and intervals: what a connector hands over, checked before anything is stored."""
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
 
 from enalysis.core.metrics import INFO, INTERVAL_METRICS, SAMPLE_METRICS, Metric, Quality
 
 INTERVAL_DURATIONS_S = (300, 900, 3600, 86400)
 # A device clock may run ahead a little; beyond this a stamp is no measurement (BAR H10).
 FUTURE_TOLERANCE = timedelta(minutes=10)
+# A device that lost its clock says 1970; every month believed would cost a partition.
+OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,8 @@ class Sifted:
 def sift(samples: Iterable[Sample], intervals: Iterable[Interval], now: datetime) -> Sifted:
     """Part what can be true from what cannot: one bad value is set aside, the rest of its row stays.
 
-    Raises nothing for bad values: a naive or future time, a duration we do not store, a number that is not
-    finite, or one outside the range of its metric each becomes a Rejected with its reason.
+    Raises nothing for bad values: a naive time, one in the future or before 2000, a duration we do not
+    store, a number that is not finite, or one outside its metric's range becomes a Rejected with its reason.
     """
     out = Sifted()
     for s in samples:
@@ -97,14 +101,16 @@ def _bad_interval(i: Interval, now: datetime) -> str | None:
 
 
 def _bad_time(at: datetime, now: datetime) -> str | None:
-    if at.tzinfo is None:
+    if at.utcoffset() is None:
         return "time without a zone"
+    if at < OLDEST:
+        return f"before {OLDEST.year}"
     if at > now + FUTURE_TOLERANCE:
         return f"{int((at - now).total_seconds() // 60)} min in the future"
     return None
 
 
-def _good(  # noqa: PLR0913 - one loop serves samples and intervals alike
+def _good(
     device: str,
     at: datetime,
     values: Mapping[Metric, float],
@@ -118,14 +124,25 @@ def _good(  # noqa: PLR0913 - one loop serves samples and intervals alike
         if why is None:
             good[metric] = float(value)
         else:
-            rejected.append(Rejected(device, at, metric.value, why, repr(value)[:40]))
+            rejected.append(Rejected(device, at, metric.value, why, _shown(value)))
     return good
 
 
-def _bad_value(metric: Metric, value: float, allowed: tuple[Metric, ...]) -> str | None:
+def _shown(value: object) -> str:
+    # Python refuses to write out an int of thousands of digits.
+    return f"int of {value.bit_length()} bits" if _is_huge(value) else repr(value)[:40]
+
+
+def _is_huge(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and value.bit_length() > sys.float_info.max_exp
+
+
+def _bad_value(metric: Metric, value: object, allowed: tuple[Metric, ...]) -> str | None:
     if metric not in allowed:
         return "not a metric of this kind of reading"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or _is_huge(value):
+        return "not a finite number"
+    if not math.isfinite(value):
         return "not a finite number"
     info = INFO[metric]
     if not info.low <= value <= info.high:

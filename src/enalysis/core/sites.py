@@ -62,7 +62,7 @@ class MeterSource:
 
 
 def top_meters(meters: Iterable[Meter], kind: MeterKind) -> list[Meter]:
-    """Return the meters of a kind that count in the site's balance: those without a parent of the same kind."""
+    """Return the meters of a kind that count in the site's balance: those with no parent of the same kind."""
     of_kind = {m.id: m for m in meters if m.kind is kind}
     return [m for m in of_kind.values() if m.parent not in of_kind]
 

@@ -18,7 +18,7 @@ def watt_hours_per(unit: str) -> float:
 
 
 def percent_per(unit: str) -> float:
-    """Factor from `unit` to percent of 100. Raises UnknownUnit: a share whose scale is unknown is no number."""
+    """Factor from `unit` to percent. Raises UnknownUnit: a share whose scale is unknown is no number."""
     return _factor(_SHARE_PCT, unit, "share")
 
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from psycopg.rows import namedtuple_row
-
 from enalysis.connectors.base import Spec
 from enalysis.core.access import Scope
 from enalysis.core.errors import NotFound
@@ -13,7 +11,7 @@ from enalysis.core.quotas import Budget
 from enalysis.queries.health import of_state
 from enalysis.queries.shapes import BackfillRow, ConnectionRow, Health, QuotaRow
 from enalysis.store import quotas
-from enalysis.store.pool import Database
+from enalysis.store.pool import Database, named_rows
 
 _CONNECTIONS = """
     select c.id, c.vendor, c.name, c.plan, c.account, c.state, c.fault, c.state_since, c.paused_at, c.last_ok_at,
@@ -69,11 +67,9 @@ async def connection(
 async def _rows(
     scope: Scope, db: Database, specs: Mapping[str, Spec], now: datetime, only: UUID | None
 ) -> tuple[ConnectionRow, ...]:
-    async with db.org(scope) as conn, conn.cursor(row_factory=namedtuple_row) as cur:
+    async with db.org(scope) as conn, conn.cursor(row_factory=named_rows) as cur:
         since = now - timedelta(days=40)
-        await cur.execute(
-            _CONNECTIONS, {"org": scope.organization, "now": now, "only": only, "since": since}
-        )
+        await cur.execute(_CONNECTIONS, {"org": scope.organization, "now": now, "only": only, "since": since})
         found = await cur.fetchall()
     async with db.world() as conn:
         budgets = await quotas.budgets(conn, {r.account for r in found}, now)
@@ -104,7 +100,9 @@ def _row(r: object, specs: Mapping[str, Spec], budgets: list[Budget]) -> Connect
         r.calls,
         r.calls_failed,
         tuple(_quota(b) for b in budgets),
-        BackfillRow(round(min(asked_days, (r.done_s or 0) / 86400), 2), round(asked_days, 2), r.backfill_next_at),
+        BackfillRow(
+            round(min(asked_days, (r.done_s or 0) / 86400), 2), round(asked_days, 2), r.backfill_next_at
+        ),
         r.last_ok_at,
         r.next_at,
         r.quarantined,
@@ -116,9 +114,7 @@ def _row(r: object, specs: Mapping[str, Spec], budgets: list[Budget]) -> Connect
 
 def _quota(budget: Budget) -> QuotaRow:
     turns = budget.turns_at if budget.left == 0 or budget.hold_until is None else budget.hold_until
-    return QuotaRow(
-        budget.quota.window.value, budget.quota.limit, budget.taken, budget.quota.chosen, turns
-    )
+    return QuotaRow(budget.quota.window.value, budget.quota.limit, budget.taken, budget.quota.chosen, turns)
 
 
 _SENTENCES = {

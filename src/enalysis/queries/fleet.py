@@ -6,14 +6,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from psycopg.rows import namedtuple_row
-
 from enalysis.core.access import Scope
 from enalysis.core.daylight import Place, sun_elevation_deg
 from enalysis.queries import health as judging
 from enalysis.queries.places import place_of
 from enalysis.queries.shapes import FleetPage, FleetRow, FleetTotals, Health
-from enalysis.store.pool import Conn, Database
+from enalysis.store.pool import Conn, Database, named_rows
 from enalysis.store.sites import Site
 
 _FRESH = timedelta(hours=3)
@@ -67,7 +65,7 @@ _WORST = [
 ]
 
 
-async def fleet(  # noqa: PLR0913 - the filters of the page's address
+async def fleet(
     scope: Scope,
     db: Database,
     now: datetime,
@@ -84,7 +82,7 @@ async def fleet(  # noqa: PLR0913 - the filters of the page's address
     Args: sort: worst, name, power, today or last. page counts from 1.
     """
     async with db.org(scope) as conn:
-        async with conn.cursor(row_factory=namedtuple_row) as cur:
+        async with conn.cursor(row_factory=named_rows) as cur:
             await cur.execute(_SITES, {"org": scope.organization, "now": now, "worst": _WORST})
             found = await cur.fetchall()
         rows = [_row(r, now) for r in found]

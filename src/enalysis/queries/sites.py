@@ -5,8 +5,6 @@ from datetime import date, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from psycopg.rows import namedtuple_row
-
 from enalysis.core.access import Scope
 from enalysis.core.coverage import Slot
 from enalysis.core.intervals import day_window, local_day
@@ -16,7 +14,7 @@ from enalysis.queries.fleet import is_dark
 from enalysis.queries.places import place_of
 from enalysis.queries.shapes import DayTotals, DeviceRow, MeterFeed, Quarter, SiteDay, SiteHead, SiteNow
 from enalysis.store import sites
-from enalysis.store.pool import Conn, Database
+from enalysis.store.pool import Conn, Database, named_rows
 
 _QUARTER_S = 900
 _FLOWS = (
@@ -79,7 +77,7 @@ async def day(scope: Scope, db: Database, site: UUID, wanted: date | None, now: 
         window = day_window(which, zone)
         rows = await (
             await conn.execute(
-                f"select start, {_FLOWS} from site_quarters"  # noqa: S608 - column names of our own
+                f"select start, {_FLOWS} from site_quarters"
                 " where organization_id = %s and site_id = %s and start >= %s and start < %s",
                 (scope.organization, site, window.start, window.end),
             )
@@ -110,7 +108,7 @@ async def devices(scope: Scope, db: Database, site: UUID) -> tuple[DeviceRow, ..
     """Return a site's devices with their newest values, parents before parts. Raises NotFound."""
     async with db.org(scope) as conn:
         await sites.find_site(scope, conn, site)
-        async with conn.cursor(row_factory=namedtuple_row) as cur:
+        async with conn.cursor(row_factory=named_rows) as cur:
             await cur.execute(_DEVICES, (scope.organization, site))
             rows = await cur.fetchall()
     return tuple(
@@ -157,7 +155,7 @@ async def _now(scope: Scope, conn: Conn, site: UUID, now: datetime) -> SiteNow:
     """Return power of the newest quarter whose balance closes, else of the newest there is, within two days."""
     row = await (
         await conn.execute(
-            f"select start, {_FLOWS} from site_quarters"  # noqa: S608 - column names of our own
+            f"select start, {_FLOWS} from site_quarters"
             " where organization_id = %s and site_id = %s and start > %s"
             " order by load_wh is null, start desc limit 1",
             (scope.organization, site, now - timedelta(days=2)),

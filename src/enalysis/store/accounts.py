@@ -146,7 +146,8 @@ async def remove_session(conn: Conn, token_hash: bytes) -> None:
 async def add_organization(scope: Scope, conn: Conn, name: str, wrapped_key: bytes, now: datetime) -> None:
     """Add the scope's organization with its wrapped data key; the transaction must be the scope's own."""
     await conn.execute(
-        "insert into organizations (id, name, created_at) values (%s, %s, %s)", (scope.organization, name, now)
+        "insert into organizations (id, name, created_at) values (%s, %s, %s)",
+        (scope.organization, name, now),
     )
     await conn.execute(
         "insert into organization_keys (organization_id, version, wrapped, created_at) values (%s, 1, %s, %s)",

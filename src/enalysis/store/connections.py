@@ -7,8 +7,8 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from enalysis.core.errors import NotFound
 from enalysis.core.access import Scope
+from enalysis.core.errors import NotFound
 from enalysis.core.readings import Rejected
 from enalysis.store.pool import Conn
 
@@ -38,7 +38,7 @@ _COLUMNS = (
 )
 
 
-async def add_connection(  # noqa: PLR0913 - one column each
+async def add_connection(
     scope: Scope, conn: Conn, connection: UUID, vendor: str, name: str, plan: str, account: str, now: datetime
 ) -> None:
     """Add a connection in state `connecting`, without a credential yet."""
@@ -99,7 +99,7 @@ async def remove_connection(scope: Scope, conn: Conn, connection: UUID) -> bool:
     """Delete a connection, its secret, streams, devices and their readings; sites stay."""
     for table in ("intervals", "samples", "latest", "revisions"):
         await conn.execute(
-            f"delete from {table} r using devices d where r.organization_id = %s and d.organization_id = %s"  # noqa: S608 - names from the line above
+            f"delete from {table} r using devices d where r.organization_id = %s and d.organization_id = %s"
             " and d.id = r.device_id and d.connection_id = %s",
             (scope.organization, scope.organization, connection),
         )
@@ -114,7 +114,7 @@ async def remove_connection(scope: Scope, conn: Conn, connection: UUID) -> bool:
     return done.rowcount == 1
 
 
-async def set_state(  # noqa: PLR0913 - one fact each
+async def set_state(
     scope: Scope,
     conn: Conn,
     connection: UUID,
@@ -152,8 +152,15 @@ async def set_clock(scope: Scope, conn: Conn, connection: UUID, clock_ahead_s: f
     )
 
 
-async def add_call(  # noqa: PLR0913 - one column each
-    scope: Scope, conn: Conn, connection: UUID, at: datetime, operation: str, cost: int, verdict: str, ms: float
+async def add_call(
+    scope: Scope,
+    conn: Conn,
+    connection: UUID,
+    at: datetime,
+    operation: str,
+    cost: int,
+    verdict: str,
+    ms: float,
 ) -> None:
     """Write down one call to a vendor."""
     await conn.execute(
@@ -189,7 +196,7 @@ async def add_rejected(
             )
 
 
-async def add_event(  # noqa: PLR0913 - one column each
+async def add_event(
     scope: Scope, conn: Conn, connection: UUID | None, site: UUID | None, kind: str, text: str, now: datetime
 ) -> None:
     """Add a line to the timeline."""

@@ -45,6 +45,8 @@ def _create(owner: psycopg.Connection, name: str, password: str) -> None:
     attributes = "nosuperuser nobypassrls nocreatedb noreplication"
     if name != OWNER:
         attributes += " nocreaterole noinherit"
-    owner.execute(sql.SQL("alter role {} with " + attributes + " password {}").format(role, sql.Literal(password)))
+    owner.execute(
+        sql.SQL("alter role {} with " + attributes + " password {}").format(role, sql.Literal(password))
+    )
     if name in _PATHS:
         owner.execute(sql.SQL("alter role {} set search_path = " + _PATHS[name]).format(role))

@@ -7,15 +7,18 @@ from typing import Self
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, namedtuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from enalysis.core.access import Scope
 
 Conn = AsyncConnection[TupleRow]
+named_rows = namedtuple_row
 
 # PostgreSQL's own defaults are 0: a forgotten transaction would hold its locks for ever (BAR K2).
-_OPTIONS = "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
+_OPTIONS = (
+    "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
+)
 
 
 class Database:

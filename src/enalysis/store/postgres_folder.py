@@ -59,7 +59,7 @@ class PostgresFolder:
             raise EmbeddedError(
                 f"The database in {self.path} was made by PostgreSQL {made_by}, but the binaries in use are "
                 f"PostgreSQL {binaries.version} ({binaries.source}). Nothing was changed. Either name the "
-                f"folder of a PostgreSQL {made_by} in the settings, or dump the database with the programs "
+                f"folder of a PostgreSQL {made_by} in POSTGRES_BIN_DIR, or dump the database by the programs "
                 f"of PostgreSQL {made_by} (pg_dumpall), restore it into an empty data folder, and start on "
                 "that one."
             )
@@ -153,8 +153,7 @@ class PostgresFolder:
         return found
 
     def _is_served(self, process: psutil.Process) -> bool:
-        if process.status() in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}:
-            return False
+        # A zombie keeps its name, but has no working folder any more.
         return process.name() == "postgres" and process.cwd() == str(self.cluster)
 
     def open_log(self) -> int:

@@ -19,6 +19,13 @@ from enalysis.core.quotas import (
 )
 from enalysis.store.pool import Conn
 
+# Whatever touches several windows of a scope locks them in the order in which quota_take does.
+_LOCK = (
+    "select from quota_limits where scope = %s and (%s::text is null or quota_window = %s)"
+    " order by quota_window for update"
+)
+_TOP = 1_000_000_000
+
 
 class Caller(IntEnum):
     """Who asks for quota; each leaves what the ones before it keep."""
@@ -46,8 +53,9 @@ async def declared(conn: Conn, scope: str) -> bool:
 
 
 async def declare(conn: Conn, scope: str, quotas: Iterable[Quota]) -> None:
-    """State the quotas of a scope; what was taken of a window stays counted, windows not named are dropped."""
+    """State the quotas of a scope; what was taken of a window stays counted, windows not named go."""
     quotas = list(quotas)
+    await conn.execute(_LOCK, (scope, None, None))
     await conn.execute(
         "delete from quota_limits where scope = %s and not quota_window = any(%s)",
         (scope, [q.window.value for q in quotas]),
@@ -56,7 +64,8 @@ async def declare(conn: Conn, scope: str, quotas: Iterable[Quota]) -> None:
         await conn.execute(
             "insert into quota_limits as l (scope, quota_window, cap, calendar, slice_s, span_s, people_keep,"
             " live_keep, chosen) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
-            " on conflict (scope, quota_window) do update set cap = excluded.cap, calendar = excluded.calendar,"
+            " on conflict (scope, quota_window) do update set cap = excluded.cap,"
+            " calendar = excluded.calendar, slice_s = excluded.slice_s, span_s = excluded.span_s,"
             " people_keep = excluded.people_keep, live_keep = excluded.live_keep, chosen = excluded.chosen",
             (
                 scope,
@@ -86,37 +95,45 @@ async def take(conn: Conn, scope: str, cost: int, now: datetime, caller: Caller)
 
 async def hold(conn: Conn, scope: str, window: QuotaWindow | None, until: datetime) -> None:
     """Grant nothing of a window (None: of any) before `until`; an earlier word never shortens a later one."""
+    only = None if window is None else window.value
+    await conn.execute(_LOCK, (scope, only, only))
     await conn.execute(
         "update quota_limits set hold_until = greatest(coalesce(hold_until, %(until)s), %(until)s)"
         " where scope = %(scope)s and (%(window)s::text is null or quota_window = %(window)s)",
-        {"scope": scope, "until": until, "window": None if window is None else window.value},
+        {"scope": scope, "until": until, "window": only},
     )
 
 
-async def observe(  # noqa: PLR0913 - each is one number of the vendor's header
+async def observe(
     conn: Conn, scope: str, window: QuotaWindow, limit: int, remaining: int, now: datetime
 ) -> None:
-    """Believe the vendor where it says less is left than we counted, and where it states another limit."""
-    slice_at = floor_time(now, SLICE_S[window])
+    """Believe the vendor where it says less is left than we counted, and where it states another limit.
+
+    A limit of nothing, or of more than anybody grants, is no statement about quota and changes nothing.
+    """
+    if not 0 < limit <= _TOP:
+        return
+    # Two answers that arrive together must not both add the same missing calls.
+    await conn.execute(_LOCK, (scope, window.value, window.value))
     await conn.execute(
-        "update quota_limits set cap = %s, chosen = false"
+        "update quota_limits set cap = %s, people_keep = %s, live_keep = %s, chosen = false"
         " where scope = %s and quota_window = %s and cap <> %s",
-        (limit, scope, window.value, limit),
+        (limit, keep_for_people(limit, window), keep_for_live(limit, window), scope, window.value, limit),
     )
     await conn.execute(
         "insert into quota_windows as w (scope, quota_window, window_start, taken)"
-        " select %(scope)s, %(window)s, %(at)s, missing from ("
-        "   select %(used)s - coalesce(sum(x.taken), 0) as missing from quota_windows x"
-        "   where x.scope = %(scope)s and x.quota_window = %(window)s and x.window_start > %(since)s) s"
-        " where missing > 0"
-        " and exists (select from quota_limits where scope = %(scope)s and quota_window = %(window)s)"
+        " select l.scope, l.quota_window, %(at)s, %(used)s - coalesce(sum(x.taken), 0) from quota_limits l"
+        " left join quota_windows x on x.scope = l.scope and x.quota_window = l.quota_window"
+        "   and x.window_start > quota_since(l, %(now)s)"
+        " where l.scope = %(scope)s and l.quota_window = %(window)s"
+        " group by l.scope, l.quota_window having %(used)s > coalesce(sum(x.taken), 0)"
         " on conflict (scope, quota_window, window_start) do update set taken = w.taken + excluded.taken",
         {
             "scope": scope,
             "window": window.value,
-            "at": slice_at,
-            "used": limit - remaining,
-            "since": now - timedelta(seconds=SPAN_S[window]),
+            "at": floor_time(now, SLICE_S[window]),
+            "used": min(limit, limit - remaining),
+            "now": now,
         },
     )
 

@@ -61,10 +61,13 @@ async def ingest(scope: Scope, conn: Conn, what: Ingest, now: datetime) -> Inges
     """Store readings so that asking twice changes nothing and nothing known is ever blanked.
 
     An upsert fills nulls and changes values; each value replaced goes to revisions with when it was seen.
-    Rows are collapsed by key and written in key order, so duplicates cannot fail a batch nor writers deadlock.
+    Rows are collapsed by key and written in key order, table after table, so that duplicates cannot fail a
+    batch nor writers deadlock.
     """
     samples = await _write_samples(scope, conn, what.samples)
     new, changed, restated = await _write_intervals(scope, conn, what.intervals, now)
+    if what.samples or what.intervals:
+        await conn.execute(_LATEST[bool(what.samples), bool(what.intervals)], {"org": scope.organization})
     await _write_coverage(scope, conn, what.coverage)
     await _move_cursors(scope, conn, what.cursors)
     return Ingested(samples, new, changed, restated)
@@ -76,7 +79,8 @@ async def _write_intervals(
     if not rows:
         return 0, 0, 0
     await conn.execute(_STAGE_INTERVALS)
-    merged = _merged({(r.device, r.start, r.duration_s): [] for r in rows}, rows)
+    await conn.execute("delete from stage_intervals")
+    merged = _merged(((r.device, r.start, r.duration_s), r) for r in rows)
     types = ["int8", "timestamptz", "int4", *(["float8"] * len(_INTERVAL_COLUMNS)), "int2", "jsonb"]
     await _copy(conn, "stage_intervals", types, merged)
     done = await conn.execute(_INSERT_INTERVALS, (scope.organization,))
@@ -85,8 +89,6 @@ async def _write_intervals(
         await conn.execute(_LOCK_INTERVALS, (scope.organization,))
         restated = (await conn.execute(_REVISE, (now, scope.organization))).rowcount
         changed = (await conn.execute(_UPDATE_INTERVALS, (scope.organization,))).rowcount
-    await conn.execute(_LATEST_INTERVALS, (scope.organization,))
-    await conn.execute("truncate stage_intervals")
     return new, changed, restated
 
 
@@ -94,26 +96,23 @@ async def _write_samples(scope: Scope, conn: Conn, rows: Sequence[SampleRow]) ->
     if not rows:
         return 0
     await conn.execute(_STAGE_SAMPLES)
-    merged = _merged({(r.device, r.at): [] for r in rows}, rows)
+    await conn.execute("delete from stage_samples")
+    merged = _merged(((r.device, r.at), r) for r in rows)
     types = ["int8", "timestamptz", *(["float8"] * len(_SAMPLE_COLUMNS)), "int2", "jsonb"]
     await _copy(conn, "stage_samples", types, merged)
     done = await conn.execute(_INSERT_SAMPLES, (scope.organization,))
-    await conn.execute(_LATEST_SAMPLES, (scope.organization,))
-    await conn.execute("truncate stage_samples")
     return done.rowcount
 
 
 def _merged(
-    keys: dict[tuple[object, ...], list[SampleRow | IntervalRow]], rows: Iterable[SampleRow | IntervalRow]
+    rows: Iterable[tuple[tuple[int, datetime, int] | tuple[int, datetime], SampleRow | IntervalRow]],
 ) -> list[tuple[object, ...]]:
-    """Return one database row per key, sorted by key; a later reading of a key fills and overrides an earlier."""
-    for row in rows:
-        key: tuple[object, ...] = (
-            (row.device, row.at) if isinstance(row, SampleRow) else (row.device, row.start, row.duration_s)
-        )
-        keys[key].append(row)
-    out = []
-    for key in sorted(keys):  # type: ignore[type-var]  # keys of one kind compare column by column
+    """Return one database row per key, sorted by key; a later reading fills and overrides an earlier one."""
+    keys: dict[tuple[int, datetime, int] | tuple[int, datetime], list[SampleRow | IntervalRow]] = {}
+    for key, row in rows:
+        keys.setdefault(key, []).append(row)
+    out: list[tuple[object, ...]] = []
+    for key in sorted(keys):
         found = keys[key]
         metrics = SAMPLE_METRICS if isinstance(found[0], SampleRow) else INTERVAL_METRICS
         values = found[0].values if len(found) == 1 else {m: v for r in found for m, v in r.values.items()}
@@ -162,10 +161,12 @@ async def _move_cursors(scope: Scope, conn: Conn, cursors: Sequence[tuple[int, d
         furthest[stream] = max(at, furthest.get(stream, at))
     streams = sorted(furthest)
     await conn.execute(
-        "update streams s set cursor = greatest(coalesce(s.cursor, v.at), v.at)"
-        " from unnest(%b::bigint[], %b::timestamptz[]) v (id, at)"
-        " where s.organization_id = %b and s.id = v.id",
-        (streams, [furthest[s] for s in streams], scope.organization),
+        "with v as (select * from unnest(%(streams)b::bigint[], %(ats)b::timestamptz[]) v (id, at)),"
+        " held as materialized (select s.id from streams s join v on v.id = s.id"
+        "   where s.organization_id = %(org)b order by s.id for update of s)"
+        " update streams s set cursor = greatest(coalesce(s.cursor, v.at), v.at)"
+        " from v join held h on h.id = v.id where s.organization_id = %(org)b and s.id = v.id",
+        {"streams": streams, "ats": [furthest[s] for s in streams], "org": scope.organization},
     )
 
 
@@ -181,7 +182,10 @@ def _distinct(columns: Iterable[str]) -> str:
     return " or ".join(f"(s.{c} is not null and s.{c} is distinct from t.{c})" for c in columns)
 
 
-_KEY = "t.organization_id = %s and t.device_id = s.device_id and t.start = s.start and t.duration_s = s.duration_s"
+_KEY = (
+    "t.organization_id = %s and t.device_id = s.device_id"
+    " and t.start = s.start and t.duration_s = s.duration_s"
+)
 _I = ", ".join(_INTERVAL_COLUMNS)
 _S = ", ".join(_SAMPLE_COLUMNS)
 _STAGE_INTERVALS = _stage(
@@ -192,11 +196,12 @@ _INSERT_INTERVALS = f"""
     insert into intervals (organization_id, device_id, start, duration_s, {_I}, quality, extra)
     select %s, device_id, start, duration_s, {_I}, quality, extra from stage_intervals
     on conflict (organization_id, device_id, start, duration_s) do nothing
-"""  # noqa: S608 - column names of our own enum
+"""
 _LOCK_INTERVALS = f"""
     select from intervals t join stage_intervals s on {_KEY}
     order by t.device_id, t.start, t.duration_s for update of t
-"""  # noqa: S608 - column names of our own enum
+"""
+_RESTATED = " or ".join(f"s.{c} <> t.{c}" for c in _INTERVAL_COLUMNS)
 _REVISE = f"""
     insert into revisions (organization_id, device_id, start, duration_s, metric, old, new, seen_at)
     select t.organization_id, t.device_id, t.start, t.duration_s, v.metric, v.old, v.new, %s
@@ -205,7 +210,7 @@ _REVISE = f"""
         v (metric, old, new)
     where v.old is not null and v.new is not null and v.old <> v.new
     on conflict do nothing
-"""  # noqa: S608 - column names of our own enum
+"""
 _RESTATED = " or ".join(f"(t.{c} is not null and s.{c} <> t.{c})" for c in _INTERVAL_COLUMNS)
 _UPDATE_INTERVALS = f"""
     update intervals t set
@@ -213,16 +218,7 @@ _UPDATE_INTERVALS = f"""
         quality = t.quality | s.quality | case when {_RESTATED} then {int(Quality.RESTATED)} else 0 end,
         extra = coalesce(s.extra, t.extra)
     from stage_intervals s where {_KEY} and ({_distinct(_INTERVAL_COLUMNS)})
-"""  # noqa: S608 - column names of our own enum
-_LATEST_INTERVALS = f"""
-    insert into latest as l (organization_id, device_id, start, duration_s, {_I}, quality)
-    select distinct on (device_id) %s, device_id, start, duration_s, {_I}, quality
-    from stage_intervals order by device_id, start desc, duration_s
-    on conflict (organization_id, device_id) do update set
-        {", ".join(f"{c} = case when l.start = excluded.start then coalesce(excluded.{c}, l.{c}) else excluded.{c} end" for c in _INTERVAL_COLUMNS)},
-        start = excluded.start, duration_s = excluded.duration_s, quality = excluded.quality
-    where l.start is null or l.start <= excluded.start
-"""  # noqa: E501, S608 - column names of our own enum
+"""
 _INSERT_SAMPLES = f"""
     insert into samples as t (organization_id, device_id, at, {_S}, quality, extra)
     select %s, device_id, at, {_S}, quality, extra from stage_samples
@@ -230,16 +226,60 @@ _INSERT_SAMPLES = f"""
         {", ".join(f"{c} = coalesce(excluded.{c}, t.{c})" for c in _SAMPLE_COLUMNS)},
         quality = t.quality | excluded.quality, extra = coalesce(excluded.extra, t.extra)
     where {" or ".join(f"(excluded.{c} is not null and excluded.{c} is distinct from t.{c})" for c in _SAMPLE_COLUMNS)}
-"""  # noqa: E501, S608 - column names of our own enum
-_LATEST_SAMPLES = """
-    insert into latest as l (organization_id, device_id, at, pv_w, grid_w, battery_w, load_w, soc_pct, quality)
-    select distinct on (device_id) %s, device_id, at, pv_w, grid_w, battery_w, load_w, soc_pct, quality
-    from stage_samples order by device_id, at desc
-    on conflict (organization_id, device_id) do update set
-        at = excluded.at, pv_w = excluded.pv_w, grid_w = excluded.grid_w, battery_w = excluded.battery_w,
-        load_w = excluded.load_w, soc_pct = coalesce(excluded.soc_pct, l.soc_pct)
-    where l.at is null or l.at <= excluded.at
+"""  # noqa: E501 - column names of our own enum
+_LIVE = ("pv_w", "grid_w", "battery_w", "load_w")
+
+
+def _newest(samples: bool, intervals: bool) -> str:
+    """Return the statement that brings `latest` up to the newest staged sample and interval of each device.
+
+    One statement for both, in order of devices: two of them would lock the same rows in two orders. A row
+    that says nothing new is not written. Of intervals with one start the shortest is the newest.
+    """
+    energies = [c for c in _INTERVAL_COLUMNS if c != "soc_pct"]
+    values, live = ", ".join(energies), ", ".join(_LIVE)
+    newer_s = "(excluded.at is not null and (l.at is null or excluded.at > l.at))"
+    same_s = "(excluded.at = l.at)"
+    newer_i = (
+        "(excluded.start is not null and (l.start is null"
+        " or (excluded.start, -excluded.duration_s) > (l.start, -l.duration_s)))"
+    )
+    same_i = "(excluded.start = l.start and excluded.duration_s = l.duration_s)"
+    sets = [_taken(c, newer_s, same_s) for c in ("at", *_LIVE)]
+    sets += [_taken(c, newer_i, same_i) for c in ("start", "duration_s", *energies)]
+    told = " or ".join(
+        f"(excluded.{c} is not null and excluded.{c} is distinct from l.{c})"
+        for c in (*_LIVE, *energies, "soc_pct")
+    )
+    return f"""
+    with s as (
+        select distinct on (device_id) device_id, at, {live}, soc_pct, quality
+        from {"stage_samples" if samples else "latest where false"} order by device_id, at desc
+    ), i as (
+        select distinct on (device_id) device_id, start, duration_s, {values}, soc_pct, quality
+        from {"stage_intervals" if intervals else "latest where false"}
+        order by device_id, start desc, duration_s
+    )
+    insert into latest as l
+        (organization_id, device_id, at, {live}, start, duration_s, {values}, soc_pct, quality)
+    select %(org)s, device_id, s.at, {live}, i.start, i.duration_s, {values},
+        case when s.at < i.start + make_interval(secs => i.duration_s)
+            then coalesce(i.soc_pct, s.soc_pct) else coalesce(s.soc_pct, i.soc_pct) end,
+        coalesce(s.quality, 0::smallint) | coalesce(i.quality, 0::smallint)
+    from s full join i using (device_id) order by device_id
+    on conflict (organization_id, device_id) do update set {", ".join(sets)},
+        soc_pct = coalesce(excluded.soc_pct, l.soc_pct),
+        quality = case when {newer_s} or {newer_i} then 0::smallint else l.quality end | excluded.quality
+    where {newer_s} or {newer_i} or (({same_s} or {same_i}) and ({told}))
 """
+
+
+def _taken(column: str, newer: str, same: str) -> str:
+    new, old = f"excluded.{column}", f"l.{column}"
+    return f"{column} = case when {newer} then {new} when {same} then coalesce({new}, {old}) else {old} end"
+
+
+_LATEST = {(s, i): _newest(s, i) for s in (True, False) for i in (True, False)}
 # A run over slots nobody answered before is laid over them; only where a better answer may stand is it merged
 # letter by letter (core.coverage.merge is the same rule, and a property test holds the two together).
 _COVER = """
@@ -247,12 +287,16 @@ _COVER = """
         select * from unnest(%(streams)b::bigint[], %(days)b::date[], %(steps)b::int[], %(slots)b::int[],
                              %(firsts)b::int[], %(letters)b::text[])
             v (stream_id, day, step_s, slots, first, letters)
+    ), held as materialized (
+        select c.stream_id, c.day from coverage c join v on c.stream_id = v.stream_id and c.day = v.day
+        where c.organization_id = %(org)b order by c.stream_id, c.day for update of c
     ), updated as (
         update coverage c set dirty = true, slots = case
             when v.letters ~ '[.]' or substr(c.slots, v.first + 1, length(v.letters)) ~ '[snqx]'
             then coverage_merge(c.slots, overlay(repeat('.', v.slots) placing v.letters from v.first + 1))
-            else overlay(c.slots placing v.letters from v.first + 1) end
-        from v where c.organization_id = %(org)b and c.stream_id = v.stream_id and c.day = v.day
+            else overlay(rpad(c.slots, v.slots, '.') placing v.letters from v.first + 1) end
+        from v join held h on h.stream_id = v.stream_id and h.day = v.day
+        where c.organization_id = %(org)b and c.stream_id = v.stream_id and c.day = v.day
         returning c.stream_id, c.day
     )
     insert into coverage as c (organization_id, stream_id, day, step_s, slots, dirty)

@@ -63,7 +63,7 @@ async def read_intervals(
     """Return the devices' intervals of one duration in the window, by start, then device: Wh and %."""
     rows = await (
         await conn.execute(
-            f"select start, device_id, {_COLUMNS} from intervals"  # noqa: S608 - column names of our own enum
+            f"select start, device_id, {_COLUMNS} from intervals"
             " where organization_id = %s and device_id = any(%s) and start >= %s and start < %s"
             " and duration_s = %s",
             (scope.organization, list(devices), window.start, window.end, duration_s),

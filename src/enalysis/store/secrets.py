@@ -38,7 +38,7 @@ Reveal = Callable[[str], None]
 
 
 class SealBroken(EnalysisError):
-    """A sealed value cannot be opened: another key, another place, or changed; the text tells no byte of it."""
+    """A sealed value cannot be opened: another key, another place, or changed bytes; the text tells none."""
 
 
 class OrganizationKey:

@@ -104,12 +104,13 @@ async def list_sites(scope: Scope, conn: Conn) -> Sequence[Site]:
     """Return all sites of the organization by name."""
     async with conn.cursor(row_factory=class_row(Site)) as cur:
         await cur.execute(
-            f"select {_SITE} from sites where organization_id = %s order by lower(name)", (scope.organization,)
+            f"select {_SITE} from sites where organization_id = %s order by lower(name)",
+            (scope.organization,),
         )
         return await cur.fetchall()
 
 
-async def set_vendor_site(  # noqa: PLR0913 - one column each
+async def set_vendor_site(
     scope: Scope, conn: Conn, connection: UUID, ref: str, name: str, *, active: bool, now: datetime
 ) -> None:
     """Note a site that discovery saw; what it belongs to stays as it was."""
@@ -140,7 +141,7 @@ async def list_vendor_sites(scope: Scope, conn: Conn, connection: UUID) -> Seque
         return await cur.fetchall()
 
 
-async def set_device(  # noqa: PLR0913 - one column each
+async def set_device(
     scope: Scope,
     conn: Conn,
     connection: UUID,

@@ -54,7 +54,7 @@ _COLUMNS = (
 )
 
 
-async def add_stream(  # noqa: PLR0913 - one column each
+async def add_stream(
     scope: Scope,
     conn: Conn,
     connection: UUID,
@@ -93,7 +93,7 @@ async def list_streams(
         return await cur.fetchall()
 
 
-async def set_polled(  # noqa: PLR0913 - one column each
+async def set_polled(
     scope: Scope,
     conn: Conn,
     stream: int,
@@ -124,7 +124,7 @@ async def set_next(scope: Scope, conn: Conn, dues: Sequence[tuple[int, datetime,
         )
 
 
-async def ask_backfill(  # noqa: PLR0913 - one column each
+async def ask_backfill(
     scope: Scope,
     conn: Conn,
     connection: UUID,
@@ -153,12 +153,22 @@ async def set_backfill(
     )
 
 
+async def postpone_backfill(scope: Scope, conn: Conn, rows: Iterable[int], until: datetime) -> None:
+    """Let the history of these streams, as far as it is not complete, wait until then."""
+    await conn.execute(
+        "update streams set backfill_next_at = greatest(backfill_next_at, %s)"
+        " where organization_id = %s and id = any(%s) and backfill_next_at is not null",
+        (until, scope.organization, list(rows)),
+    )
+
+
 async def set_due(scope: Scope, conn: Conn, connection: UUID, now: datetime) -> int:
     """Make every stream of a connection due now and return how many there are."""
     done = await conn.execute(
-        "update streams set next_at = %s, why = 'somebody asked', wait_until = null"
+        "update streams set next_at = %s, why = 'somebody asked', wait_until = null,"
+        " backfill_next_at = case when backfill_next_at is not null then %s end"
         " where organization_id = %s and connection_id = %s and enabled",
-        (now, scope.organization, connection),
+        (now, now, scope.organization, connection),
     )
     return done.rowcount
 
@@ -185,7 +195,7 @@ async def claim_due(
     column = "backfill_next_at" if backfill else "next_at"
     rows = await (
         await conn.execute(
-            f"select s.organization_id, s.connection_id, s.id from streams s"  # noqa: S608 - one of two names above
+            f"select s.organization_id, s.connection_id, s.id from streams s"
             " join connections c on c.organization_id = s.organization_id and c.id = s.connection_id"
             f" where s.enabled and s.{column} <= %(now)s and c.paused_at is null"
             # A refused or retired account is only asked for its list of sites, to see whether it came back.

@@ -1,0 +1,1 @@
+"""The other side of the wire: vendor clouds and devices simulated faithfully; never imports connectors."""

@@ -1,0 +1,161 @@
+"""Reads forms, tolerant of what pasting brings along, and draws the connect form from a vendor's card."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from enalysis.connectors.base import APIStatus, Auth, Check, Plan, Spec
+from enalysis.core.quotas import Quota
+from enalysis.web.errors import Unfit
+from enalysis.web.formats import calendar_day, count, quantity
+
+LONGEST = 4096
+_MOST_FIELDS = 100
+# What comes along when people copy from a vendor's page: zero-width marks, soft hyphens, byte order marks.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028\u2029\u202a-\u202e\u2060\ufeff]")
+_BLANK = re.compile(r"\s+")
+_AUTH_WORDS = {
+    Auth.API_KEY: "API key",
+    Auth.OAUTH: "Sign in at the vendor",
+    Auth.LOGIN: "User name and password",
+    Auth.ADDRESS: "Device on your network",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A vendor to choose: what it is called, how one proves to be its customer, and what to know before."""
+
+    key: str
+    label: str
+    auth: str
+    note: str
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChoice:
+    """A vendor's plan to choose: its quotas in words, each with whether the figure is assumed by us."""
+
+    key: str
+    label: str
+    quotas: tuple[tuple[str, bool], ...]
+    note: str
+    checked: bool
+
+
+async def fields_of(request: Request) -> dict[str, str]:
+    """Return a form's texts by name. Raises Unfit for files and for texts too long to be meant."""
+    form = await request.form(max_files=0, max_fields=_MOST_FIELDS)
+    out = {}
+    for name, value in form.multi_items():
+        if not isinstance(value, str) or len(value) > LONGEST:
+            msg = "A field of the form is longer than anything that belongs there."
+            raise Unfit(msg)
+        out[name] = value
+    return out
+
+
+def line(value: str | None) -> str:
+    """Return a text of one line: invisible characters gone, blanks single, none at the ends.
+
+    Raises Unfit where a control character is left, which no keyboard types.
+    """
+    text = _BLANK.sub(" ", _INVISIBLE.sub("", value or "")).strip()
+    if any(not c.isprintable() for c in text):
+        msg = "A field holds characters that cannot be typed; enter it by hand."
+        raise Unfit(msg)
+    return text
+
+
+def secret(value: str | None, auth: Auth) -> str:
+    """Return a pasted credential: of keys and addresses every blank goes, a password keeps its inner ones."""
+    text = line(value)
+    return text if auth is Auth.LOGIN else _BLANK.sub("", text)
+
+
+def credential(spec: Spec, sent: Mapping[str, str]) -> dict[str, str]:
+    """Return what was sent for the card's fields, cleaned of what pasting brings; the rest is dropped."""
+    return {field.name: secret(sent.get(f"field-{field.name}"), spec.auth) for field in spec.fields}
+
+
+def missing(spec: Spec, given: Mapping[str, str]) -> dict[str, str]:
+    """Return for each required field left empty what to do about it."""
+    return {
+        f.name: f"Enter the {_lower(f.label)}." for f in spec.fields if f.required and not given.get(f.name)
+    }
+
+
+def cards(specs: Mapping[str, Spec]) -> tuple[Card, ...]:
+    """Return the vendors to choose from by name, those whose API is gone last and not to be chosen."""
+    made = [
+        Card(s.key, s.label, _AUTH_WORDS[s.auth], _status(s), s.status is not APIStatus.RETIRED)
+        for s in specs.values()
+    ]
+    return tuple(sorted(made, key=lambda c: (not c.usable, c.label.casefold())))
+
+
+def plans(spec: Spec, chosen: str | None) -> tuple[PlanChoice, ...]:
+    """Return the card's plans with the chosen one, or else the first, checked."""
+    checked = spec.plan(chosen).key
+    return tuple(
+        PlanChoice(
+            p.key,
+            p.label,
+            tuple((quota_words(q), q.chosen) for q in p.quotas),
+            p.note,
+            p.key == checked,
+        )
+        for p in spec.plans
+    )
+
+
+def quota_words(quota: Quota) -> str:
+    """Say a quota: "2,000 calls a month per account"."""
+    article = "an" if quota.window.value == "hour" else "a"
+    return f"{count(quota.limit, 'call')} {article} {quota.window.value} per {quota.scope.value}"
+
+
+def check_words(check: Check, age: str) -> str:
+    """Say what a test found: "3 sites, 9.8 kWp, last data 4 min ago". age: of check.last_update, in words."""
+    if not check.sites:
+        return "no site is behind this credential yet"
+    told = [count(check.sites, "site")]
+    if check.capacity_wp is not None:
+        size = quantity(check.capacity_wp, "Wp")
+        told.append(f"{size.text} {size.unit}")
+    if check.current_power_w is not None:
+        power = quantity(check.current_power_w, "W")
+        told.append(f"{power.text} {power.unit} now")
+    if check.energy_today_wh is not None:
+        energy = quantity(check.energy_today_wh, "Wh")
+        told.append(f"{energy.text} {energy.unit} today")
+    told.append("no data seen yet" if check.last_update is None else f"last data {age}")
+    return ", ".join(told)
+
+
+def plan_of(spec: Spec, key: str | None) -> Plan:
+    """Return the plan that was asked for. Raises Unfit for one the card does not have."""
+    if key and key not in {p.key for p in spec.plans}:
+        msg = "The vendor has no such plan."
+        raise Unfit(msg)
+    return spec.plan(key)
+
+
+def _status(spec: Spec) -> str:
+    if spec.status is APIStatus.CURRENT:
+        return spec.status_note
+    words = {
+        APIStatus.PENDING: "Needs the vendor's approval first.",
+        APIStatus.RETIRED: "The vendor switched this API off.",
+        APIStatus.RETIRING: "The vendor will switch this API off"
+        + (f" on {calendar_day(spec.status_until)}." if spec.status_until else "."),
+    }
+    return " ".join(part for part in (words[spec.status], spec.status_note) if part)
+
+
+def _lower(label: str) -> str:
+    """Put a label into a sentence: "API key" stays, "Site number" becomes "site number"."""
+    return label if label[:2].isupper() else label[:1].lower() + label[1:]

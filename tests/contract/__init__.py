@@ -1,0 +1,1 @@
+"""Every connector against every simulator, over real HTTP."""

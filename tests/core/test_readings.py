@@ -1,0 +1,192 @@
+"""Sifting readings: forty poisons are set aside, each alone, and the rest of the row stays."""
+
+import math
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enalysis.core.metrics import INFO, INTERVAL_METRICS, SAMPLE_METRICS, Metric, Quality
+from enalysis.core.readings import (
+    FUTURE_TOLERANCE,
+    INTERVAL_DURATIONS_S,
+    Interval,
+    Sample,
+    sift,
+)
+
+NOW = datetime(2026, 6, 2, 9, 7, 30, tzinfo=UTC)
+AT = datetime(2026, 6, 2, 9, tzinfo=UTC)
+
+# What a vendor's decoder may let through where a number was promised. Each is one poison for pv_wh.
+NUMBERS: list[object] = [
+    math.nan,
+    -math.nan,
+    math.inf,
+    -math.inf,
+    float("1e400"),
+    1e16,
+    1.7e308,
+    -0.001,
+    -1,
+    -5e-324,
+    10**400,
+    -(10**400),
+    10**5000,
+    2**1024,
+    2**63,
+    True,
+    False,
+    None,
+    "",
+    "412",
+    "NaN",
+    "0",
+    b"412",
+    1 + 0j,
+    Decimal(412),
+    Decimal("NaN"),
+    Fraction(1, 3),
+    [412.0],
+    (412.0,),
+    {"value": 412.0},
+    object(),
+    datetime(2026, 6, 2, tzinfo=UTC),
+]
+
+
+class Nowhere(tzinfo):
+    """A zone that does not know its offset: its times are naive in disguise."""
+
+    def utcoffset(self, dt: datetime | None) -> None:
+        return None
+
+    def dst(self, dt: datetime | None) -> None:
+        return None
+
+    def tzname(self, dt: datetime | None) -> None:
+        return None
+
+
+TIMES = [
+    datetime(2026, 6, 2, 9),  # noqa: DTZ001 - a poison
+    datetime(2026, 6, 2, 9, tzinfo=Nowhere()),
+    NOW + FUTURE_TOLERANCE + timedelta(seconds=1),
+    NOW + timedelta(days=1),
+    datetime.max.replace(tzinfo=UTC),
+    datetime.max.replace(tzinfo=timezone(timedelta(hours=-14))),
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(1999, 12, 31, 23, 59, tzinfo=UTC),
+    datetime.min.replace(tzinfo=UTC),
+    datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+]
+DURATIONS = [0, -900, 1, 60, 600, 1800, 899, 901, 86400 * 7, 2**40]
+
+
+def test_there_are_forty_poisons() -> None:
+    assert len(NUMBERS) + len(TIMES) + len(DURATIONS) >= 40
+
+
+@pytest.mark.parametrize("poison", NUMBERS, ids=lambda p: f"{type(p).__name__} {str(p)[:12]}" if not isinstance(p, int) else f"int {p.bit_length()}")  # fmt: skip
+def test_a_poisoned_number_is_set_aside_and_its_neighbours_stay(poison: object) -> None:
+    values: dict[Metric, float] = {
+        Metric.GRID_IMPORT_WH: 5,
+        Metric.PV_WH: poison,  # type: ignore[dict-item]  # the poison
+        Metric.SOC_PCT: 50.0,
+    }
+    found = sift([], [Interval("a", AT, 300, values, Quality.DERIVED, {"x": 1})], NOW)
+    assert found.intervals == [
+        Interval("a", AT, 300, {Metric.GRID_IMPORT_WH: 5.0, Metric.SOC_PCT: 50.0}, Quality.DERIVED, {"x": 1})
+    ]
+    (rejected,) = found.rejected
+    assert (rejected.device, rejected.at, rejected.metric) == ("a", AT, "pv_wh")
+    assert rejected.reason
+    assert len(rejected.shown) <= 40
+
+
+@pytest.mark.parametrize("at", TIMES, ids=str)
+def test_a_poisoned_time_costs_its_row_and_no_other(at: datetime) -> None:
+    good = Sample("a", NOW, {Metric.PV_W: 1.0})
+    found = sift([Sample("a", at, {Metric.PV_W: 2.0, Metric.GRID_W: 3.0}), good], [], NOW)
+    assert found.samples == [good]
+    assert sorted(r.metric for r in found.rejected) == ["grid_w", "pv_w"]
+    intervals = sift([], [Interval("a", at, 900, {Metric.PV_WH: 2.0})], NOW)
+    assert (intervals.intervals, len(intervals.rejected)) == ([], 1)
+
+
+@pytest.mark.parametrize("duration_s", DURATIONS)
+def test_a_duration_we_do_not_store_costs_its_row(duration_s: int) -> None:
+    found = sift([], [Interval("a", AT, duration_s, {Metric.PV_WH: 2.0})], NOW)
+    assert found.intervals == []
+    assert "duration" in found.rejected[0].reason
+
+
+def test_an_interval_that_is_not_over_is_set_aside() -> None:
+    """Its start is past, its end more than the tolerance ahead: the number in it will still grow."""
+    open_still = Interval("a", NOW - timedelta(minutes=1), 900, {Metric.PV_WH: 2.0})
+    assert sift([], [open_still], NOW).intervals == []
+    closed = Interval("a", NOW - timedelta(minutes=15), 900, {Metric.PV_WH: 2.0})
+    assert sift([], [closed], NOW).intervals == [closed]
+
+
+def test_the_tolerance_is_ten_minutes_to_the_second() -> None:
+    edge = NOW + timedelta(minutes=10)
+    assert len(sift([Sample("a", edge, {Metric.PV_W: 1.0})], [], NOW).samples) == 1
+    assert sift([Sample("a", edge + timedelta(seconds=1), {Metric.PV_W: 1.0})], [], NOW).samples == []
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_the_range_of_every_metric_is_inclusive_and_ends(metric: Metric) -> None:
+    info = INFO[metric]
+
+    def stored(value: float) -> bool:
+        if metric in SAMPLE_METRICS:
+            return bool(sift([Sample("a", AT, {metric: value})], [], NOW).samples)
+        return bool(sift([], [Interval("a", AT, 300, {metric: value})], NOW).intervals)
+
+    assert stored(info.low)
+    assert stored(info.high)
+    assert not stored(math.nextafter(info.low, -math.inf))
+    assert not stored(math.nextafter(info.high, math.inf))
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_a_metric_of_the_other_kind_of_reading_is_set_aside(metric: Metric) -> None:
+    sample = sift([Sample("a", AT, {metric: 1.0})], [], NOW)
+    interval = sift([], [Interval("a", AT, 300, {metric: 1.0})], NOW)
+    assert bool(sample.samples) == (metric in SAMPLE_METRICS)
+    assert bool(interval.intervals) == (metric in INTERVAL_METRICS)
+
+
+def test_zero_is_a_measurement_and_nothing_is_none() -> None:
+    """A row that told nothing is not stored; a row that told 0 is."""
+    found = sift([Sample("a", AT, {}), Sample("b", AT, {Metric.PV_W: 0})], [], NOW)
+    assert [(s.device, dict(s.values)) for s in found.samples] == [("b", {Metric.PV_W: 0.0})]
+    assert type(found.samples[0].values[Metric.PV_W]) is float
+    assert found.rejected == []
+
+
+def test_the_end_of_an_interval() -> None:
+    assert Interval("a", AT, 900, {}).end == AT + timedelta(minutes=15)
+    assert INTERVAL_DURATIONS_S == (300, 900, 3600, 86400)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.dictionaries(
+        st.sampled_from(Metric), st.one_of(st.floats(), st.integers(), st.booleans(), st.none(), st.text()), max_size=6
+    )
+)  # fmt: skip
+def test_every_value_is_stored_or_set_aside_never_both_nor_neither(values: dict[Metric, float]) -> None:
+    found = sift([Sample("a", AT, values)], [Interval("a", AT, 300, values)], NOW)
+    for rows, allowed in ((found.samples, SAMPLE_METRICS), (found.intervals, INTERVAL_METRICS)):
+        kept = rows[0].values if rows else {}
+        for metric, value in kept.items():
+            assert metric in allowed
+            assert math.isfinite(value)
+            assert value == values[metric]
+    kept_count = sum(len(r.values) for r in (*found.samples, *found.intervals))
+    assert kept_count + len(found.rejected) == 2 * len(values)

@@ -1,0 +1,1 @@
+"""The simulated vendors: their world, their manners, their faults."""
