@@ -26,6 +26,7 @@ _HOUSEKEEPING_S = 3600.0
 _STALLED_S = 45.0
 _DRAIN_S = 15.0
 _QUEUES = ("live", "backfill")
+_PASSING: tuple[type[Exception], ...] = (EnalysisError, ConnectorException, *bootstrap.AWAY, OSError, RuntimeError)
 # Database errors come back by themselves; vendor errors never reach the queue, and HTTP is retried in http.py.
 _RETRY = procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2, retry_exceptions=bootstrap.AWAY)
 
@@ -100,7 +101,7 @@ async def _forever(name: str, pause_s: float, step: Callable[[], Awaitable[Any]]
     while True:
         try:
             await step()
-        except (EnalysisError, ConnectorException, *bootstrap.AWAY, OSError, RuntimeError) as error:
+        except _PASSING as error:
             why = " ".join(str(error.__cause__ or error).split())
             _log.warning("%s failed, going on in %.0f s: %s", name, max(pause_s, 1.0), why)
         await asyncio.sleep(pause_s)

@@ -69,9 +69,10 @@ async def test_history_is_the_worlds_to_the_watt_hour(bench: Bench) -> None:
         assert totals.grid_import_wh == pytest.approx(truth.grid_import_wh, abs=48)
         assert totals.grid_export_wh == pytest.approx(truth.grid_export_wh, abs=48)
         assert totals.load_wh == pytest.approx(truth.load_wh, abs=144)
-        assert totals.load_wh == pytest.approx(
-            totals.pv_wh + totals.grid_import_wh - totals.grid_export_wh, abs=1e-6
-        )
+        parts = (totals.pv_wh, totals.grid_import_wh, totals.grid_export_wh)
+        assert None not in parts
+        pv, imported, exported = (part or 0.0 for part in parts)
+        assert totals.load_wh == pytest.approx(pv + imported - exported, abs=1e-6)
         assert totals.quality & Quality.DERIVED
 
 

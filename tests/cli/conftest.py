@@ -81,7 +81,9 @@ class Terminal:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Work in an empty folder without settings, and put back what logging changes for the whole process."""
-    for name in [name for name in os.environ if name.startswith(("DATABASE_", "ENALYSIS_", "SANDBOX_"))]:
+    # What this machine's own settings and terminal say must not decide how a test ends.
+    ours = ("DATABASE_", "ENALYSIS_", "ENCRYPTION_", "SANDBOX_", "COLUMNS", "FORCE_COLOR", "TTY_")
+    for name in [name for name in os.environ if name.startswith(ours)]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOG_LEVEL", "warning")

@@ -4,7 +4,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import pandas as pd
+import pandas as pd  # type: ignore[import-untyped]
 import pvlib
 import pytest
 from hypothesis import given, settings
@@ -57,10 +57,11 @@ def test_a_summers_day_has_one_window_with_the_margin_on_both_sides() -> None:
 
 
 def test_where_only_the_zone_is_known_the_day_is_an_hour_longer_on_both_sides() -> None:
-    around = Window(datetime(2026, 6, 2, tzinfo=UTC), datetime(2026, 6, 3, tzinfo=UTC))
+    around = Window(datetime(2026, 6, 2, 6, tzinfo=UTC), datetime(2026, 6, 3, 6, tzinfo=UTC))
     (exact,) = daylight(around, QUITO)
     (rough,) = daylight(around, Place(QUITO.latitude, QUITO.longitude, exact=False))
     assert exact.start - rough.start == timedelta(hours=1)
+    assert rough.end - exact.end == timedelta(hours=1)
 
 
 def test_the_sun_does_not_set_in_june_nor_rise_in_december_beyond_the_circle() -> None:

@@ -190,7 +190,7 @@ async def test_a_dripping_answer_ends_with_its_client(
         async with httpx2.AsyncClient(base_url=origin, headers=headers, timeout=0.3) as client:
             with pytest.raises(httpx2.ReadTimeout):
                 await client.get(path)
-    # Leaving `serving` waits a second for the tasks of the server; what it has to cut off is logged as an error.
+    # Leaving `serving` waits a second for the server; a task it has to cut off is logged as an error.
     assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == []
 
 

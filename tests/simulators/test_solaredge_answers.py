@@ -251,6 +251,7 @@ async def test_credits_last_until_the_billing_day(
         ("/sites/{graz}/energy?resolution=FORTNIGHT", 400, True),
         ("/sites/{graz}/energy?from=yesterday", 400, True),
         ("/sites/{graz}/energy?from=2026-06-02&to=2026-06-01", 400, True),
+        ("/sites/{graz}/energy?from=2026-01-01&to=2026-03-01", 400, True),
         ("/sites/{graz}/energy?resolution=HOUR&from=2026-05-01&to=2026-05-03", 400, True),
         ("/sites/{graz}/energy?resolution=DAY&from=2026-01-01&to=2026-05-03", 400, True),
         ("/sites/{graz}/power?resolution=DAY", 400, True),

@@ -17,7 +17,7 @@ from enalysis.core.access import Scope
 from enalysis.core.errors import LoginNeeded, QuotaSpent, Retired, Unavailable, VendorError
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.metrics import Quality
-from enalysis.core.readings import Rejected, Sifted, sift
+from enalysis.core.readings import Sifted, sift
 from enalysis.store import connections, readings, sites, streams
 from enalysis.store.connections import Connection
 from enalysis.store.partitions import Partitions
@@ -169,16 +169,18 @@ def _live_window(stream: Stream, row: StreamRow, now: datetime) -> Window | None
 
 async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: datetime) -> None:
     visit.report.failed.append((row, error))
-    ours = isinstance(error, QuotaSpent)
+    # Our own or the vendor's quota is no fault of the stream, unless it lasts so long that people should know.
+    minor = isinstance(error, QuotaSpent) and not faults.is_long(error)
     wait = faults.resume_at(error, now, row.failures)
     async with visit.deps.db.org(visit.scope) as conn:
         await streams.set_polled(
             visit.scope,
             conn,
             row.id,
-            row.polled_at if ours else now,
+            now,
             ok=False,
-            fault=None if ours and not faults.is_long(error) else error.state,
+            asked=not isinstance(error, QuotaSpent),
+            fault=None if minor else error.state,
             fault_text=error.message,
             wait_until=wait,
         )
@@ -209,7 +211,8 @@ async def _store(
             )
         numbers = {d.ref: d.id for d in await sites.list_devices(scope, conn, visit.connection.id)}
         what = _rows(found, numbers, visit)
-        strangers = {r.device for r in (*found.samples, *found.intervals)} - numbers.keys()
+        told = {s.device for s in found.samples} | {i.device for i in found.intervals}
+        strangers = told - numbers.keys()
         if strangers:
             # Their slots stay unanswered and the cursor stays: discovery runs now, the next poll brings them.
             finders = [s.name for s in visit.spec.streams if s.subject is Subject.SITE and s.step_s is None]
@@ -258,5 +261,5 @@ def _rows(found: Sifted, numbers: dict[str, int], visit: _Visit) -> Ingest:
 
 def _runs(answered: Window, step_s: int, zone: ZoneInfo, found: Sifted) -> list[coverage.Run]:
     stored = {i.start for i in found.intervals}
-    bad = {r.at for r in found.rejected if isinstance(r, Rejected) and r.at is not None}
+    bad = {r.at for r in found.rejected if r.at is not None}
     return coverage.runs(answered, step_s, zone, stored, bad - stored)

@@ -177,8 +177,8 @@ async def _test_saved(which: str | None, organization: str | None, *, as_json: b
         saved = await find(opened, which)
         try:
             with output.busy(f"Testing {saved.name}"):
-                async with runtime.vendors.client(opened.scope, saved, Caller.PERSON) as (connector, _):
-                    found = await connector.check(runtime.clock())
+                async with runtime.vendors.client(opened.scope, saved, Caller.PERSON) as client:
+                    found = await client.connector.check(runtime.clock())
         except VendorError as error:
             _tell_refusal(saved.name, saved.vendor, error, as_json=as_json)
             raise typer.Exit(output.FAILED) from None

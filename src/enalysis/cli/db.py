@@ -41,9 +41,8 @@ def status(*, as_json: output.AsJSON = False) -> None:
     settings = _settings()
     needed = migrate.newest()
     with output.busy("Asking the database"):
-        found = (
-            migrate.current(settings.database_url) if settings.database_url else _embedded_version(settings)
-        )
+        reach = settings.database_owner_url or settings.database_url
+        found = migrate.current(reach) if reach else _embedded_version(settings)
     if as_json:
         output.document(
             {"database": place(settings), "version": found, "needed": needed, "current": found == needed}

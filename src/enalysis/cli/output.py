@@ -195,7 +195,7 @@ def sentence_of(error: BaseException) -> str:
         text = f"the database does not answer as it should: {_said(error)}. Start it, or correct DATABASE_URL"
     elif isinstance(error, _MIGRATION_FAILED):
         text = (
-            f"the schema cannot be brought to the version this release needs, and is as it was: {_said(error)}."
+            f"the schema cannot be brought to the version needed here and is as it was: {_said(error)}."
             " Where a newer release made it, update Enalysis"
         )
     else:

@@ -52,8 +52,7 @@ def sandbox(
     else:
         typer.echo(f"SANDBOX_URL={url}")
         for account in accounts:
-            fields = " ".join(f"{k}={v}" for k, v in account["credentials"].items())
-            typer.echo(f"  {account['vendor']}  {account['label']}  plan {account['plan']}  {fields}")
+            typer.echo(f"  {account['vendor']}  {account['label']}  plan {account['plan']}  {account['credentials']}")
     config = uvicorn.Config(made.app, access_log=False, log_level="warning", **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     if with_parent:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from enalysis.connectors.base import Spec
@@ -70,13 +71,13 @@ async def _rows(
     async with db.org(scope) as conn, conn.cursor(row_factory=named_rows) as cur:
         since = now - timedelta(days=40)
         await cur.execute(_CONNECTIONS, {"org": scope.organization, "now": now, "only": only, "since": since})
-        found = await cur.fetchall()
+        found: list[Any] = await cur.fetchall()
     async with db.world() as conn:
         budgets = await quotas.budgets(conn, {r.account for r in found}, now)
     return tuple(_row(r, specs, [b for b in budgets if b.scope == r.account]) for r in found)
 
 
-def _row(r: object, specs: Mapping[str, Spec], budgets: list[Budget]) -> ConnectionRow:
+def _row(r: Any, specs: Mapping[str, Spec], budgets: list[Budget]) -> ConnectionRow:
     spec = specs.get(r.vendor)
     label = r.vendor if spec is None else spec.label
     state = "paused" if r.paused_at is not None else r.state

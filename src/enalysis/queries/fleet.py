@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from enalysis.core.access import Scope
 from enalysis.core.daylight import Place, sun_elevation_deg
@@ -96,7 +96,7 @@ async def fleet(
     return FleetPage(_totals(rows, now), tuple(shown), len(chosen), page, per_page, vendors)
 
 
-def _row(r: object, now: datetime) -> FleetRow:
+def _row(r: Any, now: datetime) -> FleetRow:
     place = place_of(Site(r.id, r.name, r.address, r.zone, r.latitude, r.longitude, r.capacity_wp))
     dark = is_dark(place, now)
     state, reason = judging.judge(judging.Signs(r.state, r.fault, r.heard_at, r.at, dark), now)
@@ -184,8 +184,3 @@ async def _sparks(
     for site, hour, watts in found:
         out[site][hour] = watts
     return {site: tuple(values) for site, values in out.items()}
-
-
-def local_now(zone: str, now: datetime) -> datetime:
-    """Return the site's wall clock."""
-    return now.astimezone(ZoneInfo(zone))

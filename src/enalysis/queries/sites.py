@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -90,18 +91,14 @@ async def day(scope: Scope, db: Database, site: UUID, wanted: date | None, now: 
                 (scope.organization, site),
             )
         ).fetchone()
-    told = {row[0]: row[1:] for row in rows}
-    nothing = (None,) * 8 + (0,)
-    quarters = tuple(
-        Quarter(
-            start,
-            start + timedelta(seconds=_QUARTER_S),
-            *told.get(start, nothing),
-            _state(letters, n, pv_known=told.get(start, nothing)[0] is not None),
-        )
-        for n, start in enumerate(window.slots(_QUARTER_S))
-    )
-    return SiteDay(which, found.zone, quarters, totals, None if first is None else first[0], today)
+    told: dict[datetime, tuple[Any, ...]] = {row[0]: row[1:] for row in rows}
+    nothing: tuple[Any, ...] = (*[None] * 8, 0)
+    quarters = []
+    for number, start in enumerate(window.slots(_QUARTER_S)):
+        known = told.get(start, nothing)
+        values = (*known, _state(letters, number, pv_known=known[0] is not None))
+        quarters.append(Quarter(start, start + timedelta(seconds=_QUARTER_S), *values))
+    return SiteDay(which, found.zone, tuple(quarters), totals, None if first is None else first[0], today)
 
 
 async def devices(scope: Scope, db: Database, site: UUID) -> tuple[DeviceRow, ...]:
@@ -110,7 +107,7 @@ async def devices(scope: Scope, db: Database, site: UUID) -> tuple[DeviceRow, ..
         await sites.find_site(scope, conn, site)
         async with conn.cursor(row_factory=named_rows) as cur:
             await cur.execute(_DEVICES, (scope.organization, site))
-            rows = await cur.fetchall()
+            rows: list[Any] = await cur.fetchall()
     return tuple(
         DeviceRow(
             r.id,

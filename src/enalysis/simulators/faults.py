@@ -198,8 +198,6 @@ async def deliver(
             await asyncio.wait([gone], timeout=slow.seconds)
         await send(_start(response))
         for byte in bytes(response.body) if drip else ():
-            if gone.done():
-                return
             await send({"type": "http.response.body", "body": bytes((byte,)), "more_body": True})
             await asyncio.wait([gone], timeout=drip.seconds if drip else 0)
         await send({"type": "http.response.body", "body": b"" if drip else response.body})

@@ -100,17 +100,18 @@ async def set_polled(
     now: datetime,
     *,
     ok: bool,
+    asked: bool = True,
     fault: str | None,
     fault_text: str | None,
     wait_until: datetime | None,
 ) -> None:
-    """Write down how a poll ended. The cursor moves with the data, not here."""
+    """Write down how a poll ended, and whether the vendor was asked at all. The cursor moves with the data."""
     await conn.execute(
-        "update streams set polled_at = %s, claimed_until = null, wait_until = %s, fault = %s, fault_text = %s,"
+        "update streams set polled_at = case when %s then %s else polled_at end, claimed_until = null, wait_until = %s, fault = %s, fault_text = %s,"
         " failures = case when %s then 0 else failures + 1 end,"
         " last_ok_at = case when %s then %s else last_ok_at end"
         " where organization_id = %s and id = %s",
-        (now, wait_until, fault, fault_text, ok, ok, now, scope.organization, stream),
+        (asked, now, wait_until, fault, fault_text, ok, ok, now, scope.organization, stream),
     )
 
 

@@ -30,7 +30,7 @@ _TYPES = {"INVERTER": DeviceKind.INVERTER, "METER": DeviceKind.METER, "BATTERY":
 # Types the vendor knows and none of our sites has.
 _OTHER_TYPES = frozenset(
     {"BATTERY_MODULE", "OPTIMIZER", "EV_CHARGER", "BUI", "GATEWAY"}
-)  # codespell:ignore bui
+)  # codespell:ignore BUI
 _LONGEST = {
     Resolution.QUARTER_HOUR: timedelta(hours=12),
     # A day on which clocks go back has 25 hours.
