@@ -1,5 +1,8 @@
 """The command line as a whole: help, exit codes, failures in a sentence or in JSON, documentation."""
 
+import asyncio
+import contextlib
+import json
 import os
 import re
 import subprocess
@@ -141,3 +144,34 @@ def test_settings_take_no_offence_at_the_variables_of_credentials() -> None:
     }
     assert variables
     assert load(variables).port == 3000
+
+
+async def test_the_sandbox_takes_its_own_options_and_ends_with_its_parent() -> None:
+    words = ("-m", "enalysis", "sandbox", "--port", "0", "--seed=2", "--json", "--with-parent")
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, *words), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        told = json.loads(await asyncio.wait_for(child.stdout.readline(), 60))
+        child.stdin.close()
+        assert await asyncio.wait_for(child.wait(), 30) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+    assert told["url"].startswith("http://127.0.0.1:")
+
+
+async def test_a_misspelt_option_of_the_sandbox_is_told_as_everywhere(terminal: Terminal) -> None:
+    said = await terminal.run("sandbox", "--bogus", "--json")
+    assert (said.code, said.document["kind"]) == (2, "usage")
+    assert "--bogus" in said.document["error"]
+    assert "enalysis sandbox --help" in (await terminal.run("sandbox", "--bogus")).err
+
+
+async def test_the_version_is_told(terminal: Terminal) -> None:
+    said = await terminal.run("--version")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("enalysis")

@@ -5,7 +5,9 @@ from uuid import UUID
 import pytest
 
 from enalysis.cli.session import pick, session
+from enalysis.core.access import Role, Scope
 from enalysis.core.errors import NotFound, Refused
+from enalysis.store import accounts
 from enalysis.store.sites import Site, add_site
 from tests.cli.conftest import Terminal, Vendors, connect
 
@@ -145,3 +147,25 @@ def test_the_only_one_needs_no_name_and_none_is_told() -> None:
     assert pick("site", KNOWN[:1], None, "see") == KNOWN[0][0]
     with pytest.raises(NotFound, match="there is no site yet"):
         pick("site", [], None, "see")
+
+
+async def test_among_several_organizations_one_is_named(shell: Terminal) -> None:
+    async with session(None) as opened:
+        now = opened.runtime.clock()
+        other = Scope(UUID(int=2), None, Role.OWNER)
+        async with opened.db.org(other) as conn:
+            key = opened.runtime.keyring.new_organization_key(other.organization)
+            await accounts.add_organization(other, conn, "Windy Side", key, now)
+            user = await accounts.add_user(conn, "other@example.org", "Other", "none", now)
+            await accounts.add_membership(other, conn, user, Role.OWNER, now)
+            barn = Site(UUID(int=3), "Barn", None, "Europe/Vienna", None, None, None)
+            await add_site(other, conn, barn, now)
+    said = await shell.run("site", "list", "--json")
+    assert (said.code, said.document["kind"]) == (1, "refused")
+    assert "'Sunny Side'" in said.document["error"]
+    assert "--organization" in said.document["error"]
+    listed = await shell.json("site", "list", "--organization", "windy side")
+    assert [row["name"] for row in listed["rows"]] == ["Barn"]
+    assert (await shell.json("site", "list", "--organization", "sunny"))["rows"] == []
+    said = await shell.run("site", "show", "barn", "--organization", "sunny", "--json")
+    assert (said.code, said.document["kind"]) == (1, "not_found")

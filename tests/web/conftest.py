@@ -20,6 +20,7 @@ from enalysis.core.access import Scope, platform
 from enalysis.runtime import Runtime, open_runtime
 from enalysis.simulators.accounts import Account
 from enalysis.simulators.server import SERVER_OPTIONS, Sandbox, create
+from enalysis.store import connections as connection_rows
 from enalysis.store import streams
 from enalysis.web.app import create_app
 from tests.conftest import Base
@@ -108,8 +109,8 @@ class House:
         """Return an account at a simulated vendor by its key."""
         return next(a for a in self.sandbox.accounts if a.key == key)
 
-    async def people(self) -> Scope:
-        """Set up the first organization and return its owner's scope."""
+    async def people(self) -> tuple[Scope, str]:
+        """Set up the first organization and return its owner's scope and a session of theirs."""
         secret = await accounts.begin_setup(self.runtime.db)
         assert secret is not None
         token = await accounts.set_up(
@@ -124,7 +125,7 @@ class House:
         )
         person = await accounts.who(self.runtime.db, token, self.clock())
         assert person is not None
-        return person.scope
+        return person.scope, token
 
     async def connect(self, scope: Scope, key: str) -> UUID:
         """Connect an account and poll until nothing is due, as the worker would."""
@@ -139,13 +140,20 @@ class House:
             fields=account.credentials,
             now=self.clock(),
         )
+        await self.poll(scope)
+        return connection
+
+    async def poll(self, scope: Scope) -> None:
+        """Poll whatever is due until nothing is, as the worker would."""
         for _ in range(20):
             async with self.runtime.db.org(scope) as conn:
-                rows = await streams.list_streams(scope, conn, connection)
-            due = [r.id for r in rows if r.next_at <= self.clock()]
-            if not due:
-                return connection
-            await poll.poll(platform(scope.organization), self.runtime.deps, connection, due)
+                found = await connection_rows.list_connections(scope, conn)
+                rows = {c.id: await streams.list_streams(scope, conn, c.id) for c in found}
+            due = {c: [r.id for r in those if r.next_at <= self.clock()] for c, those in rows.items()}
+            if not any(due.values()):
+                return
+            for connection, ids in due.items():
+                await poll.poll(platform(scope.organization), self.runtime.deps, connection, ids)
         raise AssertionError("polls never settle")
 
     async def run(self, scope: Scope, statement: str, *values: str) -> None:
@@ -177,7 +185,6 @@ async def house(base: Base, public_url: str) -> AsyncIterator[House]:
         database_url=base.app,
         database_engine_url=base.engine,
         database_jobs_url=base.jobs,
-        database_owner_url=base.owner,
         sandbox_url=f"http://127.0.0.1:{port}",
     )
     async with open_runtime(settings, clock) as runtime:
@@ -194,7 +201,8 @@ def browser(house: House) -> Browser:
 
 @pytest.fixture
 async def owner(house: House, browser: Browser) -> Scope:
-    """Set up and sign the browser in; return the owner's scope."""
-    scope = await house.people()
-    await browser.sign_in()
+    """Set up, give the browser the session, and return the owner's scope."""
+    scope, token = await house.people()
+    browser.cookies["__Host-enalysis"] = token
+    await browser.get("/connections")
     return scope

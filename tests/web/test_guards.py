@@ -105,21 +105,12 @@ async def test_http_is_not_told_to_be_https(house: House) -> None:
     assert "strict-transport-security" not in (await Browser(house.app).get("/live")).headers
 
 
-@pytest.mark.parametrize(
-    "spoof",
-    [
-        {"Host": "evil.example"},
-        {"Host": "evil.example:3000"},
-        {"Host": "localhost.evil.example"},
-        {"Host": ""},
-        {"Host": "localhost@evil.example"},
-    ],
-)
-async def test_a_foreign_host_is_not_answered(house: House, spoof: dict[str, str]) -> None:
-    answer = await Browser(house.app).get("/sign-in", **spoof)
-    assert answer.status_code == 400
-    assert "evil" not in answer.text
-    assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+async def test_a_foreign_host_is_not_answered(house: House) -> None:
+    for host in ("evil.example", "evil.example:3000", "localhost.evil.example", "", "localhost@evil.example"):
+        answer = await Browser(house.app).get("/sign-in", Host=host)
+        assert answer.status_code == 400, host
+        assert "evil" not in answer.text
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
 
 
 async def test_forwarded_names_change_nothing(house: House, browser: Browser) -> None:
@@ -222,28 +213,28 @@ async def test_a_body_of_more_than_a_mebibyte_is_not_read(browser: Browser) -> N
         assert read <= 64 * 65536
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"vendor": "' + b"x" * 500_000 + b'"}',
-        b'{"vendor": "x", "fields": {' + b",".join(b'"f%d": ""' % n for n in range(1000)) + b"}}",
-        b'{"vendor": "x", "fields": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
-        b"[" * 500_000,
-        b'{"vendor": "x", "fields": {"a": ["Canary-77"]}}',
-        b'{"vendor": {"Canary-77": 1}, "fields": {"Canary-77": 1}}',
-        b"\xff\xfe Canary-77",
-        b"",
-    ],
+UNFIT = (
+    b'{"vendor": "' + b"x" * 500_000 + b'"}',
+    b'{"vendor": "x", "fields": {' + b",".join(b'"f%d": ""' % n for n in range(1000)) + b"}}",
+    b'{"vendor": "x", "fields": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
+    b"[" * 500_000,
+    b'{"vendor": "x", "fields": {"a": ["Canary-77"]}}',
+    b'{"vendor": {"Canary-77": 1}, "fields": {"Canary-77": 1}}',
+    b"\xff\xfe Canary-77",
+    b"",
 )
+
+
 @pytest.mark.usefixtures("owner")
-async def test_unfit_bodies_are_refused_without_an_echo(browser: Browser, body: bytes) -> None:
+async def test_unfit_bodies_are_refused_without_an_echo(browser: Browser) -> None:
     ours = {"Origin": ORIGIN, "X-CSRF-Token": browser.token, "Content-Type": "application/json"}
-    answer = await browser.ask("POST", "/api/v1/connections/test", ours, content=body)
-    assert answer.status_code in (400, 422)
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert "Canary" not in answer.text
-    assert "xxx" not in answer.text
-    assert len(answer.text) < 2000
+    for body in UNFIT:
+        answer = await browser.ask("POST", "/api/v1/connections/test", ours, content=body)
+        assert answer.status_code in (400, 422), body[:40]
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "Canary" not in answer.text
+        assert "xxx" not in answer.text
+        assert len(answer.text) < 2000
 
 
 @pytest.mark.usefixtures("owner")

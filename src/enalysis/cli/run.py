@@ -46,9 +46,7 @@ def worker() -> None:
 
 async def _run(settings: Settings, *, web: bool, work: bool) -> None:
     async with open_runtime(settings) as runtime:
-        if web:
-            await say_where(runtime)
-        await serve(runtime, web=web, work=work)
+        await serve(runtime, web=web, work=work, announce=say_where)
 
 
 async def say_where(runtime: Runtime) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Awaitable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
 
 import uvicorn
@@ -63,13 +63,19 @@ async def _serve(server: uvicorn.Server, runtime: Runtime) -> None:
         raise ConfigError(msg) from None
 
 
-async def serve(runtime: Runtime, *, web: bool, work: bool) -> None:
-    """Run until SIGINT or SIGTERM; then planner and worker end first, HTTP after them. Pools are the caller's."""
+async def serve(
+    runtime: Runtime, *, web: bool, work: bool, announce: Callable[[Runtime], Awaitable[None]]
+) -> None:
+    """Run until SIGINT or SIGTERM; then planner and worker end first, HTTP after them. Pools are the caller's.
+
+    Args: announce: says where the pages are, once they answer.
+    """
     stop = asyncio.Event()
     with catch_signals(stop):
         async with contextlib.AsyncExitStack() as stack:
             if web:
                 await stack.enter_async_context(http(runtime))
+                await announce(runtime)
             waiting: list[Awaitable[object]] = [stop.wait()]
             if work:
                 waiting.append(run_worker(runtime))

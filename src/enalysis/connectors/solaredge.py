@@ -64,7 +64,7 @@ def explain(refusal: Refusal) -> VendorError | None:
             return _error(
                 LoginNeeded,
                 refusal,
-                "SolarEdge refused the key. Create a fleet key at developer.solaredge.com and enter it here."
+                "SolarEdge refused the key. Create a fleet key at developer.solaredge.com and connect it."
                 " Keys of the retired V1 API do not work.",
             )
         case 403:

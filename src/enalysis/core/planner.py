@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -25,6 +25,8 @@ _BARELY = 1.001
 _SMOOTH = 16
 # A slot's polls are spread over this many seconds of it, or over more where a minute's quota asks for it.
 _SPREAD_S = 300
+# However little there is, a stream is looked at again within a year.
+_SLOWEST_S = 366 * _DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,16 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class _Pace:
-    """What sharing a scope means: cadences times `stretch`, offsets over `spread_s` seconds of a slot."""
+    """What sharing a scope means for a stream.
+
+    Attributes:
+        stretch: factor on its cadence at a steady pace. drought: factor until `until`, while others' calls
+        count. spread_s: over how many seconds of a slot polls are spread.
+    """
 
     stretch: float
+    drought: float
+    until: datetime
     spread_s: int
 
 
@@ -80,7 +89,10 @@ def plan(needs: Sequence[StreamNeed], budgets: Iterable[Budget], now: datetime) 
     for need in needs:
         for scope in set(need.scopes) & sharing.keys():
             sharing[scope].append(need)
-    paces = {s: _Pace(_stretch(sharing[s], b, now), _spread(sharing[s], b)) for s, b in by_scope.items()}
+    paces = {
+        s: _Pace(_stretch(sharing[s], b, now), *_drought(sharing[s], b, now), _spread(sharing[s], b))
+        for s, b in by_scope.items()
+    }
     return {need.key: _due(need, by_scope, paces, now) for need in needs}
 
 
@@ -154,21 +166,19 @@ def _stretch(needs: Sequence[StreamNeed], budgets: Sequence[Budget], now: dateti
     """Return the factor by which cadences slow down so that the demand of a span fits every limit.
 
     The whole limit per whole span is compared with the whole demand: a steady pace that fits the span fits
-    every alignment of it, and does not sprint on the first day. Where others spent more than their part
-    (people, history, another organization with the same account), what is left has to last as well.
+    every alignment of it, and does not sprint on the first day.
     """
     worst = 1.0
     for budget in budgets:
         quota = budget.quota
         limit = max(1, quota.limit - keep_for_people(quota.limit, quota.window))
         span_s = _span_s(quota, now)
-        paced = sum(n.cost * _active_s(n, span_s) / n.every_s for n in needs)
+        paced = math.fsum(n.cost * _active_s(n, span_s) / n.every_s for n in needs)
         if quota.window in _LONG:
             nights = _EDGE_POLLS * math.ceil(span_s / _DAY_S)
-            edges = sum(n.cost * nights for n in needs if n.daylight)
+            edges = math.fsum(n.cost * nights for n in needs if n.daylight)
             if paced + edges > limit:
                 worst = max(worst, _BARELY, paced / limit)
-            worst = max(worst, _drought(needs, budget, limit - budget.taken, span_s, now))
         elif paced > limit:
             worst = max(worst, paced / limit)
     return worst
@@ -180,22 +190,33 @@ def _span_s(quota: Quota, now: datetime) -> float:
     return SPAN_S[quota.window]
 
 
-def _drought(needs: Sequence[StreamNeed], budget: Budget, left: int, span_s: float, now: datetime) -> float:
-    """Return the stretch with which what is left lasts until what was spent comes back.
+def _drought(needs: Sequence[StreamNeed], budgets: Sequence[Budget], now: datetime) -> tuple[float, datetime]:
+    """Return the factor with which what is left lasts until what was spent comes back, and until when.
 
-    Of a sliding window calls come back as evenly as they were spent; a calendar window comes back at once,
-    and its end is joined with the evenly spent beginning of the next.
+    It exceeds the steady one where others spent more than their part: people, history, another organization
+    with the same account. Of a sliding window calls come back as evenly as they were spent; a calendar window
+    comes back at once, and its end is joined with the evenly spent beginning of the next.
     """
-    until_s = min(span_s, max(0.0, (budget.turns_at - now).total_seconds()))
-    judged_s = max(until_s, span_s / _SMOOTH)
-    back = 0.0
-    if judged_s > until_s:
-        if budget.quota.alignment is Alignment.CALENDAR:
-            back = (left + budget.taken) * (judged_s - until_s) / span_s
-        else:
-            back = budget.taken * (judged_s - until_s) / (span_s - until_s)
-    wanted = sum(n.cost * _active_ahead_s(n, now, judged_s) / n.every_s for n in needs)
-    return wanted / max(1.0, left + back)
+    worst, until = 1.0, now
+    for budget in budgets:
+        quota = budget.quota
+        if quota.window not in _LONG:
+            continue
+        left = quota.limit - keep_for_people(quota.limit, quota.window) - budget.taken
+        span_s = _span_s(quota, now)
+        until_s = min(span_s, max(0.0, (budget.turns_at - now).total_seconds()))
+        judged_s = max(until_s, span_s / _SMOOTH)
+        back = 0.0
+        if judged_s > until_s:
+            spent, over_s = budget.taken, span_s - until_s
+            if quota.alignment is Alignment.CALENDAR:
+                spent, over_s = left + budget.taken, span_s
+            back = spent * (judged_s - until_s) / over_s
+        wanted = math.fsum(n.cost * _active_ahead_s(n, now, judged_s) / n.every_s for n in needs)
+        stretch = wanted / max(1.0, left + back)
+        if stretch > worst:
+            worst, until = stretch, budget.turns_at
+    return worst, until
 
 
 def _spread(needs: Sequence[StreamNeed], budgets: Sequence[Budget]) -> int:
@@ -214,11 +235,12 @@ def _due(
     need: StreamNeed, by_scope: Mapping[str, Sequence[Budget]], paces: Mapping[str, _Pace], now: datetime
 ) -> Due:
     found = [paces[s] for s in need.scopes if s in paces]
-    stretch = max([1.0, *(p.stretch for p in found)])
+    steady = max([1.0, *(p.stretch for p in found)])
+    stretch = max([steady, *(p.drought for p in found)])
     slot = min(need.every_s, 900)
     spread = min(slot // 3, _SPREAD_S)
     spread = max([spread, *(min(slot, p.spread_s) for p in found if p.spread_s > _SPREAD_S)])
-    every = math.ceil(need.every_s * stretch)
+    every = _slowed(need, stretch)
     if need.polled_at is None:
         at, why = now, "never asked yet"
     else:
@@ -229,13 +251,21 @@ def _due(
         # A poll that a wrong clock put into the future must not silence the stream until then.
         asked = min(need.polled_at, now) - shift
         told, why = _next_news(need, every, slot, asked, why)
+        if stretch > steady:
+            # A drought ends when calls come back: until then at the longest, and not into the next one.
+            usual, _ = _next_news(need, _slowed(need, steady), slot, asked, why)
+            rain = max(p.until for p in found if p.drought > steady) - shift
+            told = min(told, max(usual, ceil_time(rain, slot)))
         at = max(now, told + shift)
     if need.wait_until is not None and need.wait_until > at:
         at, why = need.wait_until, "waiting as the vendor asked or after a failure"
-    for scope in need.scopes:
-        for budget in by_scope.get(scope, ()):
-            at, why = _afford(need, budget, at, why, spread)
+    budgets = [b for s in need.scopes for b in by_scope.get(s, ())]
+    at, why = max([(at, why), *(held for b in budgets for held in _held(need, b, at, spread))])
     return Due(need.key, at, every, why)
+
+
+def _slowed(need: StreamNeed, stretch: float) -> int:
+    return max(need.every_s, math.ceil(min(need.every_s * stretch, _SLOWEST_S)))
 
 
 # The functions below count in the time of the data: a poll at t tells what was until t - delay - offset.
@@ -291,15 +321,15 @@ def _counted_out(
     return None
 
 
-def _afford(need: StreamNeed, budget: Budget, at: datetime, why: str, spread: int) -> tuple[datetime, str]:
+def _held(need: StreamNeed, budget: Budget, at: datetime, spread: int) -> Iterator[tuple[datetime, str]]:
+    """Yield until when a budget forbids a poll at `at`, and why; each stream a little later than the next."""
     window = budget.quota.window
     later = timedelta(seconds=offset_s(need.key, min(spread, SLICE_S[window])))
     if budget.hold_until is not None and budget.hold_until > at:
-        at, why = budget.hold_until + later, "the vendor asked this account to wait"
+        yield budget.hold_until + later, "the vendor asked this account to wait"
     kept = keep_for_people(budget.quota.limit, window)
     if budget.left - kept < need.cost and budget.turns_at > at:
-        at, why = budget.turns_at + later, f"the quota of this {window.value} is spent"
-    return at, why
+        yield budget.turns_at + later, f"the quota of this {window.value} is spent"
 
 
 def _spell(seconds: int) -> str:

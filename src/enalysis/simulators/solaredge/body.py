@@ -29,8 +29,14 @@ FAMILIES = {"inverters": DeviceKind.INVERTER, "meters": DeviceKind.METER, "stora
 _TYPES = {"INVERTER": DeviceKind.INVERTER, "METER": DeviceKind.METER, "BATTERY": DeviceKind.BATTERY}
 # Types the vendor knows and none of our sites has.
 _OTHER_TYPES = frozenset(
-    {"BATTERY_MODULE", "OPTIMIZER", "EV_CHARGER", "BUI", "GATEWAY"}
-)  # codespell:ignore BUI
+    {
+        "BATTERY_MODULE",
+        "BUI",  # codespell:ignore
+        "EV_CHARGER",
+        "GATEWAY",
+        "OPTIMIZER",
+    }
+)
 _LONGEST = {
     Resolution.QUARTER_HOUR: timedelta(hours=12),
     # A day on which clocks go back has 25 hours.

@@ -385,6 +385,7 @@ end $$;
 create policy own_memberships on memberships for select to enalysis_app
     using (user_id = nullif(current_setting('app.user', true), '')::uuid);
 
+grant select on alembic_version to enalysis_app;
 grant select, insert, update, delete on users, sessions, instance, quota_limits, quota_windows to enalysis_app;
 -- What was restated may be erased with its device, never rewritten.
 revoke update on revisions from enalysis_app;

@@ -1,0 +1,228 @@
+"""A newcomer's first quarter of an hour: start, set up, connect an account, read the day to the watt hour."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import which
+from socket import socket
+from urllib.parse import urljoin
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from enalysis.core.intervals import day_window
+from enalysis.core.metrics import Metric
+from enalysis.core.sites import DeviceKind
+from enalysis.simulators.server import SERVER_OPTIONS, Sandbox, create
+
+SITE = "berlin"
+PICTURE = Path(__file__).parents[2] / "docs" / "images" / "fleet.png"
+# Chromium would otherwise look for its maker's servers at every start.
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+
+
+@dataclass
+class Place:
+    """The product as started by one command in an empty folder, and the vendors beside it."""
+
+    url: str
+    secret: str
+    sandbox: Sandbox
+
+
+def free_port() -> int:
+    """Return a TCP port nobody listens on."""
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[tuple[str, Sandbox]]:
+    """Serve the simulated vendors on the real clock."""
+    made = create(1, lambda: datetime.now(UTC))
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(made.app, port=port, access_log=False, log_config=None, **SERVER_OPTIONS)
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    yield f"http://127.0.0.1:{port}", made
+    server.should_exit = True
+    thread.join(20)
+
+
+@pytest.fixture(scope="module")
+def place(sandbox: tuple[str, Sandbox], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Run `enalysis run` in an empty folder, as the README says, and read what it prints."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    port = free_port()
+    environ = {
+        **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")},
+        "PORT": str(port),
+        "SANDBOX_URL": sandbox[0],
+    }
+    command = [sys.executable, "-m", "enalysis", "run"]
+    with subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if found := re.search(r"enter this secret: (\S+)", line):
+                break
+        else:
+            pytest.fail("it ended before it printed the setup secret:\n" + "".join(said))
+        drain = threading.Thread(target=process.stderr.read)
+        drain.start()
+        yield Place(f"http://localhost:{port}", found[1], sandbox[1])
+        process.terminate()
+        assert process.wait(30) == 0, "SIGTERM ends it in good order"
+        drain.join(5)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start Debian's chromium. `make browser` installs it."""
+    binary = which("chromium") or which("chromium-browser") or which("google-chrome")
+    assert binary is not None, "no chromium: run `make browser`"
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=binary, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Iterator[Page]:
+    """Open a page and keep whatever the browser complains of."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda e: complaints.append(str(e)))
+    yield opened
+    context.close()
+    assert complaints == [], "the browser's console is clean, its content security policy kept"
+
+
+def click(page: Page, name: str) -> None:
+    """Press the button of that name."""
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def sign_up(page: Page, place: Place) -> None:
+    """Go through setup."""
+    page.goto(place.url)
+    expect(page.get_by_role("heading", name="Set up")).to_be_visible()
+    page.get_by_label("Setup secret").fill(place.secret)
+    page.get_by_label("Organization").fill("Sunny Side Energy")
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_label("E-mail address").fill("ada@example.org")
+    page.get_by_label("Password").fill("a short sentence is good")
+    click(page, "Set up and sign in")
+
+
+def connect(page: Page, key: str) -> None:
+    """Add the simulated account: choose the vendor, paste the key, test, save."""
+    page.get_by_role("link", name="Connections").first.click()
+    page.get_by_role("link", name="Connect a vendor").first.click()
+    page.get_by_role("link", name="SolarEdge", exact=True).click()
+    page.locator("#field-api_key").fill(f"  {key} ")
+    page.locator("#plan-business").check()
+    click(page, "Test")
+    expect(page.locator("#result")).to_contain_text("8 sites", timeout=15000)
+    page.locator("#field-api_key").fill(key)
+    click(page, "Save")
+
+
+def test_a_newcomer_reads_the_day_to_the_watt_hour(page: Page, place: Place) -> None:
+    """Setup, connect with test before save, and the day's data table equals the vendor's view of the World."""
+    sign_up(page, place)
+    account = next(a for a in place.sandbox.accounts if a.key == "portfolio")
+    connect(page, account.credentials["api_key"])
+    world = place.sandbox.worlds[SITE]
+    yesterday = (datetime.now(UTC).astimezone(world.zone) - timedelta(days=1)).date()
+    open_site(page, place, world.site.name, f"?day={yesterday}")
+    told = {
+        (t.start, t.metric): t.value
+        for t in place.sandbox.vendors["solaredge"].told(SITE, day_window(yesterday, world.zone), datetime.now(UTC))
+        if (t.kind, t.metric) in FEEDS
+    }
+    assert len(told) > 150, "the oracle must speak of the whole day"
+    shown = read_table(page)
+    assert len(shown) == day_window(yesterday, world.zone).seconds / 900
+    for metric in (Metric.PV_WH, Metric.GRID_IMPORT_WH, Metric.GRID_EXPORT_WH, Metric.LOAD_WH):
+        wanted = {at: value for (at, m), value in told.items() if m is metric}
+        found = {at: row[metric] for at, row in shown.items() if metric in row}
+        assert found == wanted, metric
+
+
+FEEDS = {
+    (DeviceKind.SITE_TOTAL, Metric.PV_WH),
+    (DeviceKind.METER, Metric.GRID_IMPORT_WH),
+    (DeviceKind.METER, Metric.GRID_EXPORT_WH),
+    (DeviceKind.METER, Metric.LOAD_WH),
+}
+
+
+def open_site(page: Page, place: Place, name: str, query: str) -> None:
+    """Wait until the site's history of the day is in, and open that day."""
+    page.goto(place.url)
+    link = page.get_by_role("link", name=name).first
+    for _ in range(60):
+        if link.count():
+            break
+        page.wait_for_timeout(500)
+        page.reload()
+    target = urljoin(place.url, link.get_attribute("href") or "") + query
+    for _ in range(90):
+        page.goto(target)
+        if page.locator('#day-data td[data-metric="load_wh"][data-value=""]').count() == 0:
+            return
+        page.wait_for_timeout(1000)
+    pytest.fail("the day's history never came")
+
+
+def read_table(page: Page) -> dict[datetime, dict[str, float]]:
+    """Return the day chart's data table: per quarter what it knows, Wh."""
+    out = {}
+    for row in page.locator("#day-data tbody tr").all():
+        start = datetime.fromisoformat((row.get_attribute("data-start") or "").replace("Z", "+00:00"))
+        cells = row.locator("td[data-value]").all()
+        values = {c.get_attribute("data-metric") or "": c.get_attribute("data-value") or "" for c in cells}
+        out[start] = {metric: float(text) for metric, text in values.items() if text}
+    return out
+
+
+def test_the_fleet_page_is_fit_to_be_shown(page: Page, place: Place) -> None:
+    """Eight sites, tiles with numbers, nothing wider than the window; the picture for the README is taken here."""
+    page.goto(place.url)
+    expect(page.get_by_text("Bakery Pankow")).to_be_visible()
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, "no sideways scrolling"
+    page.set_viewport_size({"width": 1280, "height": 900})
+    picture = page.screenshot()
+    assert len(picture) > 20_000, "not an empty page"
+    if os.environ.get("ENALYSIS_TAKE_PICTURES"):
+        PICTURE.write_bytes(picture)
+
+
+def test_setup_is_closed_behind_the_first(page: Page, place: Place) -> None:
+    """The door to setup is gone for everybody once it was used."""
+    answer = page.request.get(urljoin(place.url, "/setup"))
+    assert answer.status == 404
