@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, rows of the bar and benchmarks: one server, a migrated template, fresh copies."""
+"""A real PostgreSQL for tests, the bar and benchmarks: one server, a migrated template, fresh copies."""
 
 import itertools
 import secrets

@@ -109,15 +109,10 @@ async def open_runtime(settings: Settings, clock: Callable[[], datetime] = now) 
 @asynccontextmanager
 async def _postgres(settings: Settings) -> AsyncIterator[Addresses]:
     if settings.database_url is not None:
-        if settings.database_engine_url is None or settings.database_jobs_url is None:
-            msg = "DATABASE_URL is set, so DATABASE_ENGINE_URL and DATABASE_JOBS_URL are needed too"
-            raise ConfigError(msg)
-        yield Addresses(
-            settings.database_url,
-            settings.database_engine_url,
-            settings.database_jobs_url,
-            settings.database_owner_url,
-        )
+        own = own_addresses(settings)
+        if own.owner is not None:
+            await asyncio.to_thread(make_own_logins, own)
+        yield own
         return
     home = settings.enalysis_home
     server = EmbeddedServer(home / "postgres", binaries_folder=settings.postgres_bin_dir)
@@ -130,6 +125,22 @@ async def _postgres(settings: Settings) -> AsyncIterator[Addresses]:
         with contextlib.suppress(asyncio.CancelledError):
             await watcher
         await asyncio.to_thread(lambda: server.stop(only_if_started_here=True))
+
+
+def own_addresses(settings: Settings) -> Addresses:
+    """Return the addresses of an operator's own PostgreSQL. Raises ConfigError where one is missing."""
+    app, engine, jobs = settings.database_url, settings.database_engine_url, settings.database_jobs_url
+    if app is None or engine is None or jobs is None:
+        msg = "DATABASE_URL, DATABASE_ENGINE_URL and DATABASE_JOBS_URL are needed together"
+        raise ConfigError(msg)
+    return Addresses(app, engine, jobs, settings.database_owner_url)
+
+
+def make_own_logins(own: Addresses) -> None:
+    """Make the serving logins that an operator's own PostgreSQL lacks, by its owner's login. Blocking."""
+    if own.owner is not None:
+        serving = {logins.APP: own.app, logins.ENGINE: own.engine, logins.JOBS: own.jobs}
+        bootstrap.prepare_own(own.owner, serving)
 
 
 async def _watch(server: EmbeddedServer) -> None:

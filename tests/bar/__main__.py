@@ -1,4 +1,4 @@
-"""Measures the bar: `python -m tests.bar [ID…]` prints one line a requirement and how many passed and failed."""
+"""Measures the bar: `python -m tests.bar [ID…]` prints a line a requirement, then how many passed."""
 
 import asyncio
 import contextlib
@@ -33,10 +33,11 @@ PLACES = {
 }
 ROW_TIME_LIMIT_S = 120.0
 
-Measure = Callable[..., Row | Awaitable[Row]]
+# Answers a Row, at once or awaited; what answers anything else fails as its own row.
+Measure = Callable[..., object]
 
 
-class Unmeasured(Exception):  # noqa: N818 - named by what it means for the row
+class Unmeasured(Exception):
     """A requirement has no measure, or its measure answered something else than its row."""
 
 
@@ -93,8 +94,9 @@ def measured(name: str, search: Callable[[str], Measure], parts: Parts) -> Row:
         measure = search(name)
         # Standard output belongs to the rows.
         with parts.for_measure(measure) as lent, contextlib.redirect_stdout(sys.stderr):
-            found = measure(**lent)
-            row = asyncio.run(_within_limit(found)) if inspect.isawaitable(found) else found
+            row = measure(**lent)
+            if inspect.isawaitable(row):
+                row = asyncio.run(_within_limit(row))
         if not isinstance(row, Row) or row.req != name:
             raise Unmeasured(f"its measure answered {row}")
     except KeyboardInterrupt:
@@ -105,7 +107,7 @@ def measured(name: str, search: Callable[[str], Measure], parts: Parts) -> Row:
     return row
 
 
-async def _within_limit(found: Awaitable[Row]) -> Row:
+async def _within_limit(found: Awaitable[object]) -> object:
     async with asyncio.timeout(ROW_TIME_LIMIT_S):
         return await found
 
@@ -130,9 +132,7 @@ def main(wanted: Sequence[str], search: Callable[[str], Measure] = find) -> int:
             # A row that tried nothing has proved nothing, whatever its floor.
             good = row.ok and row.n > 0
             passed += good
-            _tell(
-                f"[{number}/{len(names)}] {name} {'passed' if good else 'FAILED'} in {time.monotonic() - begun:.1f} s"
-            )
+            _tell(f"    {'passed' if good else 'FAILED'} in {time.monotonic() - begun:.1f} s")
             print(row, flush=True)  # noqa: T201 - the line this command is for
     print(f"{passed} passed, {len(names) - passed} failed", flush=True)  # noqa: T201 - likewise
     return 0 if passed == len(names) else 1

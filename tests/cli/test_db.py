@@ -54,7 +54,7 @@ async def test_a_migration_that_fails_is_told_in_a_sentence(settled: Terminal, b
         owner.execute("update alembic_version set version_num = 'none of ours'")
     said = await settled.run("db", "migrate", "--json")
     assert said.code == 1
-    assert said.document["kind"] == "database"
+    assert said.document["kind"] == "settings"
     assert "update Enalysis" in said.document["error"]
 
 

@@ -45,7 +45,7 @@ def random_fleet(chance: random.Random) -> tuple[list[Stream], list[Quota]]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_no_fleet_breaks_its_quota_in_a_month(seed: int) -> None:
     """Whatever the fleet, wherever the vendor's windows begin; and the ledger hardly ever has to say no."""
     chance = random.Random(seed)  # noqa: S311 - a fleet, no secret
@@ -73,9 +73,9 @@ def test_a_free_account_lasts_all_month_and_is_used_up(place: Place) -> None:
         assert stream.mean_age_s(light) <= 1.1 * best, stream.key
 
 
-def test_ten_sites_on_a_free_account_get_fewer_polls_each_and_all_of_them_alike() -> None:
-    streams = [Stream(f"s{n}", place=GRAZ) for n in range(10)]
-    fleet = Fleet(streams, Ledger("a", FREE)).run(START, 33)
+def test_five_sites_on_a_free_account_get_fewer_polls_each_and_all_of_them_alike() -> None:
+    streams = [Stream(f"s{n}", place=GRAZ) for n in range(5)]
+    fleet = Fleet(streams, Ledger("a", [quota(QuotaWindow.MONTH, 1000)])).run(START, 33)
     assert_kept(fleet.ledger)
     counts = [len(s.polls) for s in streams]
     assert max(counts) <= 1.1 * min(counts)
@@ -84,11 +84,12 @@ def test_ten_sites_on_a_free_account_get_fewer_polls_each_and_all_of_them_alike(
 
 
 def test_a_fleet_too_big_for_one_poll_a_day_takes_turns() -> None:
-    streams = [Stream(f"s{n}", place=GRAZ) for n in range(40)]
-    fleet = Fleet(streams, Ledger("a", [quota(QuotaWindow.MONTH, 600)])).run(START, 33)
+    streams = [Stream(f"s{n}", place=GRAZ) for n in range(24)]
+    fleet = Fleet(streams, Ledger("a", [quota(QuotaWindow.MONTH, 360)])).run(START, 33)
     assert_kept(fleet.ledger)
     assert all(8 <= len(s.polls) <= 18 for s in streams)
-    assert max(Counter(p.date() for s in streams for p in s.polls[1:]).values()) <= 30
+    days = Counter(p.date() for s in streams for p in s.polls)
+    assert all(2 <= days[(START + n * DAY).date()] <= 22 for n in range(20, 33))
 
 
 @pytest.mark.parametrize("late_s", [0, 120, 400])
@@ -99,12 +100,11 @@ def test_with_quota_to_spare_every_slot_is_asked_for(late_s: int) -> None:
     energy, meters, storage = fleet.streams
     for stream in (meters, storage):
         assert len(stream.polls) in {480, 481}
-        assert max(gaps_s(stream.polls)) <= 900 + late_s
+        assert max(gaps_s(stream.polls[1:])) <= 900 + late_s
     told = {floor_time(p - timedelta(seconds=300), 900) for p in energy.polls}
     lit = Window(START + timedelta(hours=1), START + 4 * DAY)
-    wanted = {
-        at for part in energy.light if (w := part.meet(lit)) for at in w.slots(900) if at.minute % 15 == 0
-    }
+    grid = Window(floor_time(lit.start, 900), lit.end).slots(900)
+    wanted = {at for at in grid if at in lit and any(at in part for part in energy.light)}
     assert len(wanted) > 200
     assert wanted - told == set()
 
@@ -140,8 +140,7 @@ def test_history_fetched_first_does_not_starve_the_month_that_follows() -> None:
     fleet = Fleet([Stream("meters")], ledger)
     fleet.run(START + timedelta(hours=3), 45)
     assert_kept(ledger)
-    gaps = [g for g in gaps_s(fleet.streams[0].polls)]
-    assert max(gaps) < 3 * 31 * 86400 / 600
+    assert max(gaps_s(fleet.streams[0].polls)) < 2 * 31 * 86400 / 600
     late = [p for p in fleet.streams[0].polls if p > START + 35 * DAY]
     assert len(late) > 9 * 50
 
@@ -175,10 +174,10 @@ def test_while_the_vendor_says_wait_nobody_asks_and_afterwards_everybody_does() 
         assert stream.polls[0] < START + timedelta(hours=5, minutes=20)
 
 
-def test_a_hundred_sites_ask_within_ten_calls_a_minute() -> None:
-    """6.9 calls a minute fit ten only if they are spread over the whole quarter of an hour."""
-    streams = [Stream(f"s{n}", polled_at=START - timedelta(seconds=9 * n)) for n in range(100)]
-    fleet = Fleet(streams, Ledger("a", [quota(QuotaWindow.MINUTE, 10)]))
+def test_thirty_streams_ask_within_three_calls_a_minute() -> None:
+    """2.1 calls a minute fit three only if they are spread over the whole quarter of an hour."""
+    streams = [Stream(f"s{n}") for n in range(30)]
+    fleet = Fleet(streams, Ledger("a", [quota(QuotaWindow.MINUTE, 3)]))
     fleet.run(START, 0.12)
     assert_kept(fleet.ledger)
     settled = START + timedelta(hours=1)

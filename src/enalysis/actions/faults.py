@@ -32,7 +32,7 @@ _HUMAN_PAUSE = timedelta(hours=6)
 _DAY = timedelta(days=1)
 _UNDECIDED = timedelta(minutes=2)
 # Clocks further apart than this are a fault worth a person's time: windows are asked for by our clock.
-_CLOCK_OFF_S = 300
+CLOCK_OFF_S = 300
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ def _verdict(
     broken = [r for r in rows if r.enabled and r.fault is not None]
     if broken:
         return "degraded", _half(spec, broken, len(rows))
-    if clock_ahead_s is not None and abs(clock_ahead_s) > _CLOCK_OFF_S:
+    if clock_ahead_s is not None and abs(clock_ahead_s) > CLOCK_OFF_S:
         return "clock_off", _clock_sentence(spec, clock_ahead_s)
     if not report.ok:
         return connection.state, connection.fault

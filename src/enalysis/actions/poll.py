@@ -197,6 +197,7 @@ async def _store(
     scope, db = visit.scope, visit.deps.db
     found = sift(batch.samples, batch.intervals, now)
     found.rejected.extend(batch.rejected)
+    answered = _believed(batch.answered, found, visit.client.http.clock_ahead_s)
     await visit.deps.partitions.ensure(db, [s.at for s in found.samples] + [i.start for i in found.intervals])
     async with db.org(scope) as conn:
         if batch.sites is not None or batch.devices is not None:
@@ -217,13 +218,13 @@ async def _store(
             # Their slots stay unanswered and the cursor stays: discovery runs now, the next poll brings them.
             finders = [s.name for s in visit.spec.streams if s.subject is Subject.SITE and s.step_s is None]
             await streams.set_due_by_name(scope, conn, visit.connection.id, row.subject, finders, now)
-        elif batch.answered is not None and stream.step_s is not None and row.site_id is not None:
+        elif answered is not None and stream.step_s is not None and row.site_id is not None:
             zone = ZoneInfo((await sites.find_site(scope, conn, row.site_id)).zone)
             what.coverage = [
-                (row.id, stream.step_s, run) for run in _runs(batch.answered, stream.step_s, zone, found)
+                (row.id, stream.step_s, run) for run in _runs(answered, stream.step_s, zone, found)
             ]
             if live_from is not None:
-                what.cursors = [(row.id, batch.answered.end)]
+                what.cursors = [(row.id, answered.end)]
         done = await readings.ingest(scope, conn, what, now)
         await connections.add_rejected(scope, conn, visit.connection.id, found.rejected, now)
         if live_from is not None or stream.subject is Subject.CONNECTION or stream.step_s is None:
@@ -257,6 +258,18 @@ def _rows(found: Sifted, numbers: dict[str, int], visit: _Visit) -> Ingest:
             if i.device in numbers
         ],
     )
+
+
+def _believed(answered: Window | None, found: Sifted, clock_ahead_s: float | None) -> Window | None:
+    """Return the slots an answer settles: while the clocks disagree, nulls after its last value settle nothing.
+
+    By its own clock the vendor may not have come to them yet; they stay open and are asked for again.
+    """
+    if answered is None or clock_ahead_s is None or abs(clock_ahead_s) <= faults.CLOCK_OFF_S:
+        return answered
+    told = max((i.end for i in found.intervals), default=answered.start)
+    end = min(answered.end, told)
+    return Window(answered.start, end) if end > answered.start else None
 
 
 def _runs(answered: Window, step_s: int, zone: ZoneInfo, found: Sifted) -> list[coverage.Run]:

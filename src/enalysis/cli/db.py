@@ -10,7 +10,7 @@ from enalysis.cli import output
 from enalysis.cli.session import run
 from enalysis.config import Settings, load_settings
 from enalysis.core.errors import ConfigError
-from enalysis.runtime import open_runtime
+from enalysis.runtime import make_own_logins, open_runtime, own_addresses
 from enalysis.store import bootstrap, migrate
 from enalysis.store.embedded import EmbeddedServer
 
@@ -75,6 +75,7 @@ def _migrate_own(settings: Settings) -> tuple[str | None, str]:
     if settings.database_owner_url is None:
         msg = "the owner's login migrates a database of your own: set DATABASE_OWNER_URL, and try again"
         raise ConfigError(msg)
+    make_own_logins(own_addresses(settings))
     before = migrate.current(settings.database_owner_url)
     return before, migrate.upgrade(settings.database_owner_url)
 

@@ -1,4 +1,4 @@
-"""What a command says: tables, progress and sentences on standard error, one JSON document on the output."""
+"""What a command says: its result on standard output, sentences and progress on standard error."""
 
 import contextlib
 import os
@@ -9,7 +9,6 @@ from typing import Annotated, Final, TextIO, cast
 
 import msgspec
 import typer
-from alembic.util import CommandError
 from rich import box
 from rich.console import Console
 from rich.file_proxy import FileProxy
@@ -22,7 +21,6 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
 
 from enalysis import log
 from enalysis.config import Settings
@@ -44,12 +42,10 @@ FAILED: Final = 1
 MISUSED: Final = 2
 INTERRUPTED: Final = 130
 
-_MIGRATION_FAILED: Final = (CommandError, DBAPIError)
 EXPECTED: Final[tuple[type[Exception], ...]] = (
     EnalysisError,
     *bootstrap.LAUNCH_FAILED,
     *bootstrap.AWAY,
-    *_MIGRATION_FAILED,
 )
 """What may go wrong without a fault of the program: each is told in a sentence, never as a traceback."""
 
@@ -107,9 +103,10 @@ def table(
         )
     for row in rows:
         drawn.add_row(*(visible(cell) for cell in row))
-    if not people.is_terminal and "COLUMNS" not in os.environ:
-        people.width = _WIDE
-    people.print(drawn)
+    results = Console(markup=False, highlight=False, emoji=False)
+    if not results.is_terminal and "COLUMNS" not in os.environ:
+        results.width = _WIDE
+    results.print(drawn)
 
 
 def visible(text: str) -> str:
@@ -193,11 +190,6 @@ def sentence_of(error: BaseException) -> str:
         text = f"{error.strerror or log.scrub(str(error))}{about}"
     elif isinstance(error, bootstrap.AWAY):
         text = f"the database does not answer as it should: {_said(error)}. Start it, or correct DATABASE_URL"
-    elif isinstance(error, _MIGRATION_FAILED):
-        text = (
-            f"the schema cannot be brought to the version needed here and is as it was: {_said(error)}."
-            " Where a newer release made it, update Enalysis"
-        )
     else:
         text = str(error)
     text = text.strip()
@@ -206,8 +198,7 @@ def sentence_of(error: BaseException) -> str:
 
 def _said(error: BaseException) -> str:
     """Return the first line of foreign words: what a driver says might repeat how a connection was made."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return log.scrub(str(cause)).strip().partition("\n")[0].rstrip(".")
+    return log.scrub(str(error)).strip().partition("\n")[0].rstrip(".")
 
 
 def iso(at: datetime | None) -> str:

@@ -114,9 +114,9 @@ async def _organizations(db: Database) -> dict[UUID, str]:
     The app's login sees one organization at a time, so they are found through the people in them.
     """
     async with db.world() as conn:
-        people = await (await conn.execute("select id from users order by created_at")).fetchall()
+        people = await accounts.list_users(conn)
     found: dict[UUID, str] = {}
-    for (user,) in people:
+    for user in people:
         async with db.user(user) as conn:
             memberships = await accounts.list_memberships(conn, user)
         for identifier, _ in memberships:

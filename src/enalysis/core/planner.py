@@ -21,8 +21,6 @@ _HORIZON_S = 2 * _DAY_S
 _EDGE_POLLS = 2
 # Slower than wanted by so little that nobody sees it, but from here on polls are counted out over the day.
 _BARELY = 1.001
-# What is left is judged over this part of a window at least: a few calls more or less are no drought.
-_SMOOTH = 16
 # A slot's polls are spread over this many seconds of it, or over more where a minute's quota asks for it.
 _SPREAD_S = 300
 # However little there is, a stream is looked at again within a year.
@@ -194,28 +192,17 @@ def _drought(needs: Sequence[StreamNeed], budgets: Sequence[Budget], now: dateti
     """Return the factor with which what is left lasts until what was spent comes back, and until when.
 
     It exceeds the steady one where others spent more than their part: people, history, another organization
-    with the same account. Of a sliding window calls come back as evenly as they were spent; a calendar window
-    comes back at once, and its end is joined with the evenly spent beginning of the next.
+    with the same account.
     """
     worst, until = 1.0, now
     for budget in budgets:
         quota = budget.quota
-        if quota.window not in _LONG:
-            continue
-        left = quota.limit - keep_for_people(quota.limit, quota.window) - budget.taken
-        span_s = _span_s(quota, now)
-        until_s = min(span_s, max(0.0, (budget.turns_at - now).total_seconds()))
-        judged_s = max(until_s, span_s / _SMOOTH)
-        back = 0.0
-        if judged_s > until_s:
-            spent, over_s = budget.taken, span_s - until_s
-            if quota.alignment is Alignment.CALENDAR:
-                spent, over_s = left + budget.taken, span_s
-            back = spent * (judged_s - until_s) / over_s
-        wanted = math.fsum(n.cost * _active_ahead_s(n, now, judged_s) / n.every_s for n in needs)
-        stretch = wanted / max(1.0, left + back)
-        if stretch > worst:
-            worst, until = stretch, budget.turns_at
+        ahead_s = (budget.turns_at - now).total_seconds()
+        if quota.window in _LONG and ahead_s > 0:
+            left = quota.limit - keep_for_people(quota.limit, quota.window) - budget.taken
+            wanted = math.fsum(n.cost * _active_ahead_s(n, now, ahead_s) / n.every_s for n in needs)
+            if wanted / max(1, left) > worst:
+                worst, until = wanted / max(1, left), budget.turns_at
     return worst, until
 
 
@@ -278,9 +265,9 @@ def _next_news(need: StreamNeed, every: int, slot: int, asked: datetime, why: st
         return _steadily(need, every, slot, asked), why
     if share * _DAY_S < every:
         # Less than one poll a day: it goes on at the hour at which the last one was.
-        days = max(1.0, every / (share * _DAY_S)) if share else 1.0
+        days = every / (share * _DAY_S) if share else 1.0
         why = why if share else "once a day: the sun does not rise"
-        return _steadily(need, days * _DAY_S, slot, asked), why
+        return _steadily(need, _rounded(days, f"{need.key} {asked.date()}") * _DAY_S, slot, asked), why
     for window in need.daylight:
         if asked < window.end:
             if every > need.every_s:

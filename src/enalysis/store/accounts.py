@@ -112,6 +112,12 @@ async def find_user_by_id(conn: Conn, user: UUID) -> User | None:
     return None if row is None else User(*row)
 
 
+async def list_users(conn: Conn) -> Sequence[UUID]:
+    """Return every person, the first to come first."""
+    rows = await (await conn.execute("select id from users order by created_at, id")).fetchall()
+    return [UUID(str(row[0])) for row in rows]
+
+
 async def add_session(conn: Conn, token_hash: bytes, user: UUID, now: datetime, expires_at: datetime) -> None:
     """Keep a session by the hash of its token and drop those that ended."""
     await conn.execute("delete from sessions where expires_at < %s", (now,))

@@ -1,5 +1,7 @@
 """The three logins and the job queue's: made by the owner, never assumed by SET ROLE."""
 
+from collections.abc import Mapping
+
 import psycopg
 from psycopg import sql
 
@@ -11,16 +13,19 @@ _SERVING = (APP, ENGINE, JOBS)
 _PATHS = {JOBS: "jobs", ENGINE: "public, jobs"}
 
 
-def create_logins(owner: psycopg.Connection, passwords: dict[str, str]) -> None:
-    """Create the serving logins or set their passwords and limits again; safe to repeat.
+def create_logins(
+    owner: psycopg.Connection, passwords: Mapping[str, str], *, only_missing: bool = False
+) -> None:
+    """Create the logins or set their passwords and limits again; safe to repeat.
 
     Args: owner: a connection of a login that may create roles (the owner, or a superuser when embedded).
+        only_missing: leave those alone that are there, whose passwords the operator keeps.
     Raises: psycopg.Error where it may not.
     """
     with owner.transaction():
         owner.execute("select pg_advisory_xact_lock(hashtext('enalysis.logins'))")
         for name in (*_SERVING, OWNER):
-            if name in passwords:
+            if name in passwords and not (only_missing and _exists(owner, name)):
                 _create(owner, name, passwords[name])
 
 
@@ -38,9 +43,13 @@ def create_database(admin: psycopg.Connection, database: str) -> None:
             return
 
 
+def _exists(owner: psycopg.Connection, name: str) -> bool:
+    return owner.execute("select 1 from pg_roles where rolname = %s", (name,)).fetchone() is not None
+
+
 def _create(owner: psycopg.Connection, name: str, password: str) -> None:
     role = sql.Identifier(name)
-    if owner.execute("select 1 from pg_roles where rolname = %s", (name,)).fetchone() is None:
+    if not _exists(owner, name):
         owner.execute(sql.SQL("create role {} login").format(role))
     attributes = "nosuperuser nobypassrls nocreatedb noreplication"
     if name != OWNER:

@@ -6,7 +6,9 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from alembic.util import CommandError
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from enalysis.core.errors import ConfigError
@@ -18,12 +20,27 @@ def upgrade(conninfo: str) -> str:
     """Bring the schema to the newest version and return it; several processes at once are safe.
 
     Blocking: call it in a thread. `conninfo` is the owner's, over a direct connection.
+    Raises: ConfigError: the schema is of a newer release, or PostgreSQL refused a statement; nothing changed.
     """
 
     def connect() -> psycopg.Connection:
         return psycopg.connect(conninfo)
 
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
+    try:
+        _upgrade(engine)
+    except CommandError as error:
+        msg = f"the database's schema is newer than this release knows: {error}. Run the newer release"
+        raise ConfigError(msg) from None
+    except DBAPIError as error:
+        msg = f"the schema was left as it was, because migrating failed: {str(error.orig).strip().partition(chr(10))[0]}"
+        raise ConfigError(msg) from None
+    finally:
+        engine.dispose()
+    return newest()
+
+
+def _upgrade(engine: Engine) -> None:
     with engine.connect() as connection:
         connection.exec_driver_sql("select pg_advisory_lock(hashtext('enalysis.migrate'))")
         connection.commit()
@@ -31,8 +48,6 @@ def upgrade(conninfo: str) -> str:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
-    engine.dispose()
-    return newest()
 
 
 def newest() -> str:

@@ -12,7 +12,7 @@ from enalysis.web.formats import iso
 
 router = APIRouter(include_in_schema=False)
 # Probes give up after a few seconds themselves, and a probe that hangs tells nobody which check it was.
-_PATIENCE_S = 4.0
+_PATIENCE_S = 2.0
 _PROBED = ["GET", "HEAD"]
 _OK = "ok"
 

@@ -238,23 +238,27 @@ create table quarantine (
 create index quarantine_recent on quarantine (organization_id, connection_id, seen_at);
 
 -- Readings: wide, one row per device and time. No foreign key: they are written by the hundred thousand, and
--- device ids come from the organization's own devices table (docs/decisions/0004).
+-- device ids come from the organization's own devices table (docs/decisions/0004). NaN is greater than infinity.
 create table samples (
     organization_id uuid not null,
     device_id bigint not null,
     at timestamptz not null,
-    pv_w double precision,
-    grid_w double precision,
-    battery_w double precision,
-    load_w double precision,
-    soc_pct double precision,
-    temp_c double precision,
-    pv_total_wh double precision,
-    grid_import_total_wh double precision,
-    grid_export_total_wh double precision,
-    battery_charge_total_wh double precision,
-    battery_discharge_total_wh double precision,
-    load_total_wh double precision,
+    pv_w double precision check (pv_w >= 0 and pv_w < 'infinity'),
+    grid_w double precision check (grid_w > '-infinity' and grid_w < 'infinity'),
+    battery_w double precision check (battery_w > '-infinity' and battery_w < 'infinity'),
+    load_w double precision check (load_w >= 0 and load_w < 'infinity'),
+    soc_pct double precision check (soc_pct between 0 and 100),
+    temp_c double precision check (temp_c > '-infinity' and temp_c < 'infinity'),
+    pv_total_wh double precision check (pv_total_wh >= 0 and pv_total_wh < 'infinity'),
+    grid_import_total_wh double precision
+        check (grid_import_total_wh >= 0 and grid_import_total_wh < 'infinity'),
+    grid_export_total_wh double precision
+        check (grid_export_total_wh >= 0 and grid_export_total_wh < 'infinity'),
+    battery_charge_total_wh double precision
+        check (battery_charge_total_wh >= 0 and battery_charge_total_wh < 'infinity'),
+    battery_discharge_total_wh double precision
+        check (battery_discharge_total_wh >= 0 and battery_discharge_total_wh < 'infinity'),
+    load_total_wh double precision check (load_total_wh >= 0 and load_total_wh < 'infinity'),
     quality smallint not null default 0,
     extra jsonb,
     primary key (organization_id, device_id, at)
