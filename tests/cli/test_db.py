@@ -55,7 +55,7 @@ async def test_a_migration_that_fails_is_told_in_a_sentence(settled: Terminal, b
     said = await settled.run("db", "migrate", "--json")
     assert said.code == 1
     assert said.document["kind"] == "settings"
-    assert "update Enalysis" in said.document["error"]
+    assert "Run the newer release" in said.document["error"]
 
 
 async def test_the_embedded_database_is_made_by_migrating_and_not_by_asking(

@@ -238,7 +238,8 @@ create table quarantine (
 create index quarantine_recent on quarantine (organization_id, connection_id, seen_at);
 
 -- Readings: wide, one row per device and time. No foreign key: they are written by the hundred thousand, and
--- device ids come from the organization's own devices table (docs/decisions/0004). NaN is greater than infinity.
+-- device ids come from the organization's own devices table (docs/decisions/0004). PostgreSQL holds NaN to be
+-- greater than infinity, so the checks refuse both.
 create table samples (
     organization_id uuid not null,
     device_id bigint not null,
