@@ -187,9 +187,7 @@ def _name_fault(error: Exception) -> Exception:
     return LineFault(Fault.BROKEN)
 
 
-async def _send_once(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Pass a request on and rename its failure.
 
     aiohttp sends a GET a second time by itself where a kept connection breaks, unseen by the quota's ledger;

@@ -59,9 +59,7 @@ async def defer(app: procrastinate.App, conn: Conn, batch: Claimed, backfill: bo
     key = f"{task.name}:{batch.connection}"
     try:
         async with conn.transaction():
-            await task.configure(
-                connection=conn, lock=f"connection:{batch.connection}", queueing_lock=key
-            ).defer_async(
+            await task.configure(connection=conn, lock=f"connection:{batch.connection}", queueing_lock=key).defer_async(
                 organization=str(batch.organization),
                 connection=str(batch.connection),
                 streams=list(batch.streams),

@@ -74,9 +74,7 @@ _PATTERNS: Final = tuple(
     )
 )
 # Control characters, line separators and marks that turn the direction of writing: what could forge a line.
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class KnownSecrets:

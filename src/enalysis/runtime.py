@@ -101,9 +101,7 @@ async def open_runtime(settings: Settings, clock: Callable[[], datetime] = now) 
             vendors = Vendors(CONNECTORS, db, keyring, egress, clock, settings.sandbox_url)
             partitions = Partitions()
             await partitions.ahead(db, clock())
-            yield Runtime(
-                settings, addresses, db, keyring, vendors, Deps(db, vendors, partitions, clock), clock
-            )
+            yield Runtime(settings, addresses, db, keyring, vendors, Deps(db, vendors, partitions, clock), clock)
 
 
 @asynccontextmanager
@@ -171,7 +169,7 @@ def _passwords(path: Path) -> dict[str, str]:
     names = (logins.APP, logins.ENGINE, logins.JOBS, logins.OWNER)
     fresh = {name: secrets.token_urlsafe(24) for name in names}
     draft = path.with_name(f"{path.name}.{secrets.token_hex(6)}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         json.dump(fresh, file)
     # Linked, not written: of several processes starting at once exactly one set of passwords wins.
     with contextlib.suppress(FileExistsError):

@@ -89,9 +89,7 @@ class Bench:
         for jobs in range(200):
             async with self.db.org(self.scope) as conn:
                 rows = await streams.list_streams(self.scope, conn, connection)
-            due = [
-                r.id for r in rows if r.backfill_next_at is not None and r.backfill_next_at <= self.clock()
-            ]
+            due = [r.id for r in rows if r.backfill_next_at is not None and r.backfill_next_at <= self.clock()]
             if not any(r.backfill_next_at for r in rows):
                 return jobs
             if due:
@@ -117,7 +115,7 @@ async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     config = uvicorn.Config(sandbox.app, port=0, access_log=False, log_config=None, **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event to wait for
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     url = f"http://127.0.0.1:{port}"
@@ -125,9 +123,7 @@ async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     vendors = Vendors(CONNECTORS, db, keyring, Egress(url), clock, url)
     scope = Scope(UUID(int=7), None, Role.OWNER)
     async with db.org(scope) as conn:
-        await accounts.add_organization(
-            scope, conn, "Test", keyring.new_organization_key(scope.organization), clock()
-        )
+        await accounts.add_organization(scope, conn, "Test", keyring.new_organization_key(scope.organization), clock())
     deps = Deps(db, vendors, Partitions(), clock)
     yield Bench(scope, db, deps, vendors, sandbox, clock)
     server.should_exit = True

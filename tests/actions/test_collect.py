@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from enalysis.actions import connections
 from enalysis.core.errors import LoginNeeded, NotFound, Refused
@@ -41,9 +42,7 @@ async def test_a_key_becomes_sites_meters_and_readings(bench: Bench) -> None:
     assert not shown.now.derived, "this site measures its load"
     found = await devices(bench.scope, bench.db, bakery.id)
     assert [d.kind for d in found].count("inverter") == 2
-    assert next(d for d in found if d.name == "Production Meter").feeds == (), (
-        "it is part of the site's total"
-    )
+    assert next(d for d in found if d.name == "Production Meter").feeds == (), "it is part of the site's total"
 
 
 async def test_history_is_the_worlds_to_the_watt_hour(bench: Bench) -> None:
@@ -145,5 +144,6 @@ async def test_disconnecting_leaves_nothing_but_the_site(bench: Bench) -> None:
     await connections.remove(bench.scope, bench.db, connection)
     async with bench.db.org(bench.scope) as conn:
         for table in ("connections", "devices", "streams", "intervals", "latest", "coverage", "vendor_calls"):
-            assert await (await conn.execute(f"select count(*) from {table}")).fetchone() == (0,), table
+            query = SQL("select count(*) from {}").format(Identifier(table))
+            assert await (await conn.execute(query)).fetchone() == (0,), table
         assert await (await conn.execute("select count(*) from sites")).fetchone() == (1,)

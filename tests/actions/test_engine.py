@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import procrastinate
 import psycopg
@@ -19,7 +20,7 @@ from enalysis.runtime import Addresses, Runtime
 from enalysis.store import streams
 from enalysis.store.pool import Conn
 from enalysis.store.secrets import Keyring
-from enalysis.store.streams import Claimed
+from enalysis.store.streams import Claimed, StreamRow
 from tests.actions.conftest import Bench
 from tests.conftest import Base
 
@@ -42,10 +43,10 @@ async def queue(runtime: Runtime) -> AsyncIterator[procrastinate.App]:
         yield app
 
 
-async def wait_for(check: Callable[[], "asyncio.Future[bool] | object"], seconds: float = 30) -> None:
+async def wait_for(check: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
     """Wait until an async check holds."""
     async with asyncio.timeout(seconds):
-        while not await check():  # type: ignore[misc]
+        while not await check():  # noqa: ASYNC110 - what happens, happens in PostgreSQL
             await asyncio.sleep(0.1)
 
 
@@ -72,13 +73,11 @@ async def test_what_is_due_is_polled_by_the_worker(bench: Bench, runtime: Runtim
         await asyncio.wait_for(working, 20)
 
 
-async def test_a_claim_and_its_job_commit_together(
-    bench: Bench, base: Base, queue: procrastinate.App
-) -> None:
+async def test_a_claim_and_its_job_commit_together(bench: Bench, base: Base, queue: procrastinate.App) -> None:
     """Where putting the job on the queue fails, nothing was claimed; where it works, both are there."""
     connection = await bench.add("lapsed")
 
-    async def fail(conn: Conn, batch: Claimed, backfill: bool) -> None:  # noqa: FBT001
+    async def fail(conn: Conn, batch: Claimed, backfill: bool) -> None:
         await defer(queue, conn, batch, backfill)
         msg = "lost on the way"
         raise ConnectionError(msg)
@@ -87,23 +86,21 @@ async def test_a_claim_and_its_job_commit_together(
         await engine.tick(bench.db, fail, bench.clock())
     assert await count_jobs(base) == 0
 
-    async def hand_on(conn: Conn, batch: Claimed, backfill: bool) -> None:  # noqa: FBT001
+    async def hand_on(conn: Conn, batch: Claimed, backfill: bool) -> None:
         await defer(queue, conn, batch, backfill)
 
     assert await engine.tick(bench.db, hand_on, bench.clock()) == 1
     assert await count_jobs(base) == 1
     assert await engine.tick(bench.db, hand_on, bench.clock()) == 0, "claimed already"
     async with bench.db.org(bench.scope) as conn:
-        claimed = await (
-            await conn.execute("select count(*) from streams where claimed_until is not null")
-        ).fetchone()
+        claimed = await (await conn.execute("select count(*) from streams where claimed_until is not null")).fetchone()
     assert claimed == (len(await rows_of(bench, connection)),)
 
 
-async def rows_of(bench: Bench, connection: object) -> list[object]:
+async def rows_of(bench: Bench, connection: UUID) -> list[StreamRow]:
     """Return the connection's streams."""
     async with bench.db.org(bench.scope) as conn:
-        return list(await streams.list_streams(bench.scope, conn, connection))  # type: ignore[arg-type]
+        return list(await streams.list_streams(bench.scope, conn, connection))
 
 
 async def test_a_claim_nobody_finished_lapses(bench: Bench) -> None:
@@ -111,7 +108,7 @@ async def test_a_claim_nobody_finished_lapses(bench: Bench) -> None:
     await bench.add("lapsed")
     taken: list[Claimed] = []
 
-    async def keep(_conn: Conn, batch: Claimed, _backfill: bool) -> None:  # noqa: FBT001
+    async def keep(_conn: Conn, batch: Claimed, _backfill: bool) -> None:
         taken.append(batch)
 
     assert await engine.tick(bench.db, keep, bench.clock()) == 1
@@ -126,7 +123,7 @@ async def test_engines_side_by_side_claim_nothing_twice(bench: Bench) -> None:
         await bench.add(key)
     taken: list[int] = []
 
-    async def keep(_conn: Conn, batch: Claimed, _backfill: bool) -> None:  # noqa: FBT001
+    async def keep(_conn: Conn, batch: Claimed, _backfill: bool) -> None:
         await asyncio.sleep(0.05)
         taken.extend(batch.streams)
 
@@ -144,9 +141,9 @@ async def test_a_refused_account_is_left_alone(bench: Bench) -> None:
         await conn.execute("update connections set state = 'reauth_required'")
     taken: list[int] = []
 
-    async def keep(_conn: Conn, batch: Claimed, _backfill: bool) -> None:  # noqa: FBT001
+    async def keep(_conn: Conn, batch: Claimed, _backfill: bool) -> None:
         taken.extend(batch.streams)
 
     await engine.tick(bench.db, keep, bench.clock())
-    by_id = {r.id: r for r in await rows_of(bench, connection)}  # type: ignore[attr-defined]
-    assert [by_id[i].subject for i in taken] == [""]  # type: ignore[attr-defined]
+    by_id = {r.id: r for r in await rows_of(bench, connection)}
+    assert [by_id[i].subject for i in taken] == [""]

@@ -26,9 +26,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-async def test_a_fault_is_a_state_and_passes(
-    bench: Bench, kind: FaultKind, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_fault_is_a_state_and_passes(bench: Bench, kind: FaultKind, caplog: pytest.LogCaptureFixture) -> None:
     """While it lasts: its own state, a sentence, no new value. After it: healthy, and every slot accounted for."""
     caplog.set_level("DEBUG")
     connection = await bench.add("lapsed")

@@ -100,9 +100,7 @@ async def test_a_missing_setting_is_told_with_exit_code_1(terminal: Terminal) ->
 
 
 @pytest.mark.parametrize("command", [("quota",), ("site", "list"), ("connection", "list"), ("collect",)])
-async def test_before_setup_every_command_says_how_to_begin(
-    settled: Terminal, command: tuple[str, ...]
-) -> None:
+async def test_before_setup_every_command_says_how_to_begin(settled: Terminal, command: tuple[str, ...]) -> None:
     said = await settled.run(*command, "--json")
     assert said.code == 1
     assert said.document["kind"] == "not_found"

@@ -58,9 +58,7 @@ async def test_one_that_fails_never_stops_the_others(shell: Terminal, vendors: V
     assert "SolarEdge refused" in said.out
 
 
-async def test_a_credential_that_cannot_be_opened_is_a_result_and_no_crash(
-    shell: Terminal, vendors: Vendors
-) -> None:
+async def test_a_credential_that_cannot_be_opened_is_a_result_and_no_crash(shell: Terminal, vendors: Vendors) -> None:
     broken, portfolio = await connect(shell, vendors, "lapsed", "portfolio")
     async with session(None) as work, work.db.org(work.scope) as conn:
         now = work.runtime.clock()
@@ -70,9 +68,7 @@ async def test_a_credential_that_cannot_be_opened_is_a_result_and_no_crash(
     assert found[broken][0] == "error"
 
 
-async def test_what_the_quota_holds_back_is_counted_and_brought_with_wait(
-    shell: Terminal, vendors: Vendors
-) -> None:
+async def test_what_the_quota_holds_back_is_counted_and_brought_with_wait(shell: Terminal, vendors: Vendors) -> None:
     [connection] = await connect(shell, vendors, "portfolio")
     await hold(hours=2)
     held = await shell.json("collect", "--wait")

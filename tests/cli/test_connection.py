@@ -49,15 +49,11 @@ async def test_a_connection_is_added_listed_tested_and_removed(
     assert (await shell.json("connection", "list"))["connections"] == []
 
 
-async def test_people_get_tables_on_standard_output_and_sentences_beside_it(
-    shell: Terminal, vendors: Vendors
-) -> None:
+async def test_people_get_tables_on_standard_output_and_sentences_beside_it(shell: Terminal, vendors: Vendors) -> None:
     said = await shell.run("connection", "list")
     assert "enalysis connection add" in said.err
     (Path.cwd() / "key").write_text(vendors.secret("portfolio") + "\n", encoding="utf-8")
-    said = await shell.run(
-        "connection", "add", "solaredge", "--plan", "business", "--field-file", "api_key=key"
-    )
+    said = await shell.run("connection", "add", "solaredge", "--plan", "business", "--field-file", "api_key=key")
     assert (said.code, said.out) == (0, ""), said
     assert "8 sites" in said.err
     assert "Saved as 'SolarEdge'" in said.err
@@ -158,9 +154,7 @@ async def test_a_field_that_cannot_be_read_is_told_without_its_path(
     assert told in said.err
 
 
-async def test_a_name_that_fits_none_or_several_is_told_with_those_there_are(
-    shell: Terminal, vendors: Vendors
-) -> None:
+async def test_a_name_that_fits_none_or_several_is_told_with_those_there_are(shell: Terminal, vendors: Vendors) -> None:
     for key, plan in (("portfolio", "business"), ("lapsed", "free")):
         words = ("--plan", plan, "--set", f"api_key={vendors.secret(key)}", "--name", f"Roof {key}")
         await shell.json("connection", "add", "solaredge", *words)

@@ -85,9 +85,7 @@ async def test_quotas_tell_what_is_taken_left_and_chosen(shell: Terminal, vendor
     assert (business["plan"], free["plan"]) == ("business", "free")
     assert [each["name"] for each in free["connections"]] == ["lapsed"]
     for account in (business, free):
-        served = (
-            vendors.sandbox.vendors["solaredge"].tallies[account["connections"][0]["name"]].served.total()
-        )
+        served = vendors.sandbox.vendors["solaredge"].tallies[account["connections"][0]["name"]].served.total()
         month = next(each for each in account["windows"] if each["window"] == "month")
         assert (month["taken"], month["left"]) == (served, month["limit"] - served)
         assert month["chosen"] is (account is business)
@@ -136,9 +134,7 @@ def test_a_thing_is_picked_by_name_id_or_beginning(wanted: str, which: int) -> N
         ("", NotFound, "no site begins with ''"),
     ],
 )
-def test_what_is_picked_by_nothing_or_several_is_told(
-    wanted: str | None, error: type[Exception], told: str
-) -> None:
+def test_what_is_picked_by_nothing_or_several_is_told(wanted: str | None, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
         pick("site", KNOWN, wanted, "see")
 

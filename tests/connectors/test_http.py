@@ -71,9 +71,7 @@ async def test_an_answer_is_decoded_and_written_down() -> None:
     async with Vendor(answer(GOOD, headers={"Date": vendor_time, "X-Left": "7"})) as vendor:
         egress = Egress(vendor.origin)
         async with vendor_http(vendor.origin + "/v2", book, egress=egress) as http:
-            got = await http.get(
-                "power", "/sites/a%2Fb", into=Power, params=[("q", "a b&c"), ("q", "é")], cost=3
-            )
+            got = await http.get("power", "/sites/a%2Fb", into=Power, params=[("q", "a b&c"), ("q", "é")], cost=3)
     assert got.data == Power(12.5)
     assert got.headers["x-left"] == "7"
     assert got.clock_ahead_s == pytest.approx(90, abs=3)
@@ -98,9 +96,7 @@ async def test_an_answer_is_decoded_and_written_down() -> None:
         (206, BadPayload, "bad_payload"),
     ],
 )
-async def test_a_refusal_is_named_and_never_repeated(
-    status: int, kind: type[VendorError], state: str
-) -> None:
+async def test_a_refusal_is_named_and_never_repeated(status: int, kind: type[VendorError], state: str) -> None:
     error, book, asked = await ask(answer(b"" if status == 204 else b"<html>no</html>", status, "text/html"))
     assert type(error) is kind
     assert (error.vendor, error.operation, error.status) == ("acme", "power", status)
@@ -117,9 +113,7 @@ async def test_what_may_pass_is_tried_again_and_each_try_is_reserved(status: int
     assert book.verdicts == ["vendor_unavailable"] * 3
 
 
-@pytest.mark.parametrize(
-    "first", [answer(b"", 503), reset(), cut(), reset(head(200, {"Content-Length": "9"}))]
-)
+@pytest.mark.parametrize("first", [answer(b"", 503), reset(), cut(), reset(head(200, {"Content-Length": "9"}))])
 async def test_a_second_try_that_succeeds_is_the_answer(first: Act) -> None:
     book = Book()
     async with Vendor(first, answer(GOOD)) as vendor, vendor_http(vendor.origin, book, PATIENT) as http:

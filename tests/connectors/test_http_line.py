@@ -97,9 +97,7 @@ async def test_an_address_outside_of_the_policy_costs_no_call() -> None:
     ("answers", "sentence"),
     [([], "not found by its name"), (["127.0.0.1"], "loopback"), (["8.8.8.8", "10.0.0.1"], "private")],
 )
-async def test_what_a_name_leads_to_decides(
-    monkeypatch: pytest.MonkeyPatch, answers: list[str], sentence: str
-) -> None:
+async def test_what_a_name_leads_to_decides(monkeypatch: pytest.MonkeyPatch, answers: list[str], sentence: str) -> None:
     def look_up(*_: object, **__: object) -> list[tuple[object, ...]]:
         if not answers:
             raise socket.gaierror(socket.EAI_NONAME, "unknown")

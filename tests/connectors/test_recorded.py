@@ -84,9 +84,7 @@ async def test_solaredge_through_the_client(served: LoopbackVendor, line: Vendor
         "ACTIVE",
     )
     assert sum(i.values[Metric.PV_WH] for i in batch.intervals) == 26290.0
-    assert {(i.device, i.duration_s, i.quality) for i in batch.intervals} == {
-        (f"site:{SITE}", 900, Quality.MEASURED)
-    }
+    assert {(i.device, i.duration_s, i.quality) for i in batch.intervals} == {(f"site:{SITE}", 900, Quality.MEASURED)}
     assert (len(batch.intervals), batch.rejected) == (44, ())
     assert batch.answered == Window(MIDNIGHT, datetime(2026, 8, 24, 16, tzinfo=UTC))
     # 17 hours are asked for in two calls, each bucket is taken from one of them only.

@@ -127,9 +127,7 @@ def batch(body: SeriesBody, asked: Window = MORNING, now: datetime = NOW) -> Bat
 
 
 def test_every_trap_has_its_test() -> None:
-    text = "".join(
-        path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_solaredge*.py")
-    )
+    text = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_solaredge*.py"))
     assert set(TRAPS.values()) - set(re.findall(r"def (test_\w+)\(", text)) == set()
 
 
@@ -166,9 +164,7 @@ def test_a_site_alone_tells_its_zone(name: str) -> None:
     assert (site.ref, site.zone, site.address) == (SITE, "Europe/Vienna", "Graz, Austria")
 
 
-@pytest.mark.parametrize(
-    "zone", ["Mars/Olympus", "Europe", "../../etc/passwd", "", "x" * 9000, 5, None, ["UTC"]]
-)
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "Europe", "../../etc/passwd", "", "x" * 9000, 5, None, ["UTC"]])
 def test_a_zone_that_is_none_is_not_told(zone: object) -> None:
     assert parse_site(decode({"siteId": 7, "location": {"timezone": zone}}, SiteBody)).zone is None
 
@@ -268,9 +264,7 @@ def test_nulls_are_gaps_and_zeros_are_zeros() -> None:
     assert [i.start for i in found.intervals] == list(Window(MIDNIGHT + 22 * STEP, MORNING.end).slots(900))
     assert [i.values for i in found.intervals[:2]] == [{Metric.PV_WH: 0.0}] * 2
     assert sum(i.values[Metric.PV_WH] for i in found.intervals) == 12566.0
-    assert {(i.device, i.duration_s, i.quality) for i in found.intervals} == {
-        (f"site:{SITE}", 900, Quality.MEASURED)
-    }
+    assert {(i.device, i.duration_s, i.quality) for i in found.intervals} == {(f"site:{SITE}", 900, Quality.MEASURED)}
     assert (found.rejected, found.answered) == ((), MORNING)
 
 
@@ -284,9 +278,7 @@ def test_power_now_is_the_newest_that_is_not_null() -> None:
 
 
 def test_answered_ends_where_the_vendor_has_told() -> None:
-    late = ", ".join(
-        [point("08:45", "10"), point("09:00", "20"), point("09:15", "null"), point("10:45", "null")]
-    )
+    late = ", ".join([point("08:45", "10"), point("09:00", "20"), point("09:15", "null"), point("10:45", "null")])
     told_until = datetime(2026, 6, 2, 7, 15, tzinfo=UTC)
     assert batch(energy(late)).answered == Window(MIDNIGHT, told_until)
     # Two hours later a null is the vendor's word.
@@ -352,9 +344,7 @@ def test_a_period_answers_the_buckets_that_end_in_it(end: str, answered: datetim
     assert max(i.end for i in found.intervals) == answered
 
 
-@pytest.mark.parametrize(
-    "period", ['{"from": "x", "to": "y"}', '{"from": "2026-06-02T09:00:00Z", "to": "2026"}']
-)
+@pytest.mark.parametrize("period", ['{"from": "x", "to": "y"}', '{"from": "2026-06-02T09:00:00Z", "to": "2026"}'])
 def test_a_period_that_is_none_is_refused(period: str) -> None:
     body = f'{{"period": {period}, "unit": "WH", "resolution": "QUARTER_HOUR", "values": []}}'
     with pytest.raises(BadPayload, match="no range of time"):

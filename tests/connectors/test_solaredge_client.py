@@ -79,16 +79,12 @@ async def test_check_of_an_account_without_sites(client: SolarEdge, vendor: Loop
     assert len(vendor.calls) == 1
 
 
-async def test_check_says_what_it_can_of_a_site_it_may_not_read(
-    client: SolarEdge, vendor: LoopbackVendor
-) -> None:
+async def test_check_says_what_it_can_of_a_site_it_may_not_read(client: SolarEdge, vendor: LoopbackVendor) -> None:
     vendor.replies[f"{BASE}/overview"] = Reply({}, 403)
     assert await client.check(NOW) == Check(sites=3, capacity_wp=14600.0, status="ACTIVE")
 
 
-async def test_sites_are_paged_until_a_short_page(
-    client: SolarEdge, vendor: LoopbackVendor, purse: Purse
-) -> None:
+async def test_sites_are_paged_until_a_short_page(client: SolarEdge, vendor: LoopbackVendor, purse: Purse) -> None:
     vendor.replies["/v2/sites"] = [page(1), page(1001), page(2001, size=3)]
     sites = await client.discover(NOW)
     assert [site.ref for site in sites] == [str(n) for n in range(1, 2004)]
@@ -140,9 +136,7 @@ async def test_inventory_without_meters_spends_two_calls(client: SolarEdge, vend
     assert len(vendor.calls) == 2
 
 
-async def test_inventory_stands_where_the_meters_may_not_be_read(
-    client: SolarEdge, vendor: LoopbackVendor
-) -> None:
+async def test_inventory_stands_where_the_meters_may_not_be_read(client: SolarEdge, vendor: LoopbackVendor) -> None:
     vendor.replies[f"{BASE}/meters/telemetry"] = Reply({}, 403)
     batch = await client.fetch("inventory", SITE, None, NOW)
     assert batch.devices is not None
@@ -189,9 +183,7 @@ async def test_ranges_are_asked_for_in_utc(
     assert {batch.answered.start, batch.intervals[0].start} == {HOUR.start}
 
 
-async def test_a_long_window_is_asked_for_in_pieces(
-    client: SolarEdge, vendor: LoopbackVendor, purse: Purse
-) -> None:
+async def test_a_long_window_is_asked_for_in_pieces(client: SolarEdge, vendor: LoopbackVendor, purse: Purse) -> None:
     window = Window(MORNING.end - timedelta(hours=30), MORNING.end)
     batch = await client.fetch("energy", SITE, window, NOW)
     asked = [(dict(call.query)["from"], dict(call.query)["to"]) for call in vendor.calls]
@@ -211,9 +203,7 @@ async def test_no_window_means_the_last_twelve_hours(client: SolarEdge, vendor: 
     assert dict(vendor.calls[0].query)["from"] == "2026-06-01T21:15:00Z"
 
 
-async def test_a_window_without_a_closed_bucket_costs_nothing(
-    client: SolarEdge, vendor: LoopbackVendor
-) -> None:
+async def test_a_window_without_a_closed_bucket_costs_nothing(client: SolarEdge, vendor: LoopbackVendor) -> None:
     for window in (Window(MORNING.end, NOW + timedelta(hours=9)), Window(NOW, NOW)):
         assert await client.fetch("energy", SITE, window, NOW) == Batch()
     assert vendor.calls == []

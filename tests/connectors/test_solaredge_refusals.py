@@ -49,9 +49,7 @@ async def test_remaining_calls_are_believed(client: SolarEdge, vendor: LoopbackV
     assert purse.observed == [(QuotaWindow.MINUTE, 10, 8), (QuotaWindow.MINUTE, 10, 7)]
 
 
-@pytest.mark.parametrize(
-    ("limit", "left"), [("10", "11"), ("x", "3"), ("10", "-1"), ("0", "0"), ("9" * 9, "3")]
-)
+@pytest.mark.parametrize(("limit", "left"), [("10", "11"), ("x", "3"), ("10", "-1"), ("0", "0"), ("9" * 9, "3")])
 async def test_rubbish_about_remaining_calls_is_not_believed(
     client: SolarEdge, vendor: LoopbackVendor, purse: Purse, limit: str, left: str
 ) -> None:

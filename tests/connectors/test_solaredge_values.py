@@ -70,9 +70,7 @@ def test_power_fills_in_where_energy_is_missing() -> None:
 
 
 def test_power_alone_becomes_energy() -> None:
-    body = one_meter(
-        {"importPower": buckets(1000.0, None, 48.0, unit="W"), "exportEnergy": buckets(5.0, 6.0)}
-    )
+    body = one_meter({"importPower": buckets(1000.0, None, 48.0, unit="W"), "exportEnergy": buckets(5.0, 6.0)})
     found = gather([parse_meters(body, SITE, HOUR)], HOUR, NOW)
     assert [(dict(i.values), i.quality) for i in found.intervals] == [
         ({Metric.GRID_IMPORT_WH: 250.0, Metric.GRID_EXPORT_WH: 5.0}, Quality.DERIVED),
@@ -141,9 +139,7 @@ BAD = [
 
 @pytest.mark.parametrize(("bad", "why"), BAD)
 def test_bad_values_are_set_aside_one_by_one(bad: str, why: str) -> None:
-    points = ", ".join(
-        [point("10:00", "100"), point("10:15", bad), point("10:30", "-0.0"), point("10:45", "7")]
-    )
+    points = ", ".join([point("10:00", "100"), point("10:15", bad), point("10:30", "-0.0"), point("10:45", "7")])
     found = batch(energy(points, unit='"KWH"'), HOUR)
     assert [i.values[Metric.PV_WH] for i in found.intervals] == [100000.0, 0.0, 7000.0]
     assert str(found.intervals[1].values[Metric.PV_WH]) == "0.0"
@@ -206,9 +202,7 @@ def test_a_number_and_a_null_for_one_bucket_is_the_number() -> None:
     assert ([i.values[Metric.PV_WH] for i in found.intervals], found.rejected) == ([3.0], ())
 
 
-@pytest.mark.parametrize(
-    "series", [5, "x", {"values": 5}, {"unit": "WH"}, {"values": [{}]}, {"values": ["x"]}]
-)
+@pytest.mark.parametrize("series", [5, "x", {"values": 5}, {"unit": "WH"}, {"values": [{}]}, {"values": ["x"]}])
 def test_a_crooked_series_spoils_only_itself(series: object) -> None:
     told = parse_meters(one_meter({"importEnergy": series, "exportEnergy": buckets(5.0)}), SITE, HOUR)
     assert told.values == {(GRID, HOUR.start): {Metric.GRID_EXPORT_WH: 5.0}}

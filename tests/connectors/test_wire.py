@@ -108,8 +108,7 @@ class Tagged(msgspec.Struct, tag="points"):
 
 
 POINTS: list[dict[str, Any]] = [
-    {"atTime": f'{number} "}},{{" [', "value": number / 4, "parts": [[1, 2], [number]]}
-    for number in range(5000)
+    {"atTime": f'{number} "}},{{" [', "value": number / 4, "parts": [[1, 2], [number]]} for number in range(5000)
 ]
 PLAIN: list[dict[str, Any]] = [{"atTime": str(number), "value": None} for number in range(9_000)]
 
@@ -234,9 +233,7 @@ async def test_an_unfit_answer_is_described_without_its_words() -> None:
         ("\x00", None),
     ],
 )
-def test_a_wait_is_read_as_seconds_or_date_and_rubbish_is_none(
-    text: str | None, wait_s: float | None
-) -> None:
+def test_a_wait_is_read_as_seconds_or_date_and_rubbish_is_none(text: str | None, wait_s: float | None) -> None:
     assert parse_retry_after(text, NOW) == wait_s
 
 

@@ -128,8 +128,7 @@ class Bench:
     async def fetch(self, site: str, window: Window) -> dict[str, Batch]:
         """Return what each stream of intervals brings for a site and a window, by the stream's name."""
         return {
-            s.name: await self.connector.fetch(s.name, self.ref(site), window, self.clock())
-            for s in self.streams()
+            s.name: await self.connector.fetch(s.name, self.ref(site), window, self.clock()) for s in self.streams()
         }
 
     def numbers(self, intervals: Iterable[Interval]) -> Numbers:

@@ -113,9 +113,7 @@ async def test_whatever_tells_a_number_is_a_device(bench: MakeBench, account: st
 
 
 @pytest.mark.parametrize(("account", "site", "window"), STRETCHES)
-async def test_readings_are_what_the_vendor_tells(
-    bench: MakeBench, account: str, site: str, window: Window
-) -> None:
+async def test_readings_are_what_the_vendor_tells(bench: MakeBench, account: str, site: str, window: Window) -> None:
     here = bench(account)
     numbers = await read(here, site, window)
     told = told_numbers(here.vendor.told(site, window, here.clock()))
@@ -139,9 +137,7 @@ def test_what_the_vendor_tells_is_the_world_within_the_band(
 
 
 @pytest.mark.parametrize("minutes", [0, 4, 5, 9, 14, 16, 31])
-async def test_the_newest_quarters_come_when_they_are_published(
-    bench: MakeBench, clock: Clock, minutes: int
-) -> None:
+async def test_the_newest_quarters_come_when_they_are_published(bench: MakeBench, clock: Clock, minutes: int) -> None:
     here = bench(HOUSEHOLD)
     clock.at = datetime(2026, 6, 2, 10, minutes, 3, tzinfo=UTC)
     window = Window(clock() - timedelta(hours=6), clock())

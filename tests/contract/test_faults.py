@@ -49,9 +49,7 @@ NO_ERROR = {FaultKind.HOLLOW, FaultKind.CLOCK_OFFSET}
 SECONDS = {FaultKind.SLOW: 30.0, FaultKind.DRIP: 0.2}
 
 
-def switch_on(
-    bench: Bench, kind: FaultKind, *, seconds: float | None = None, site: str | None = None
-) -> None:
+def switch_on(bench: Bench, kind: FaultKind, *, seconds: float | None = None, site: str | None = None) -> None:
     wait_s = SECONDS.get(kind, 0.0) if seconds is None else seconds
     bench.sandbox.faults.set(Fault(kind, bench.spec.key, ACCOUNT, site, seconds=wait_s))
 
@@ -187,9 +185,7 @@ async def test_no_secret_reaches_a_log_in_a_whole_day_of_work(
         await here.inventory(site)
         await here.fetch(site, WINDOW)
     # The levels are open: what the libraries below say at DEBUG would be here.
-    assert all(
-        logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in ("aiohttp", "httpx2", "enalysis")
-    )
+    assert all(logging.getLogger(name).isEnabledFor(logging.DEBUG) for name in ("aiohttp", "httpx2", "enalysis"))
     assert caplog.records
     assert_no_secret(here, caplog.text, *(str(vars(r)) for r in caplog.records))
     assert_no_secret(here, repr(here.connector), repr(here.http))

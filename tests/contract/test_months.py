@@ -62,9 +62,7 @@ class Worker:
     def need(self, key: str, stream: Stream, site: str) -> StreamNeed:
         """Return the stream as the planner wants it."""
         lit = self.lit(site) if stream.daylight_only else None
-        return StreamNeed(
-            key, (SCOPE,), stream.every_s, stream.cost, stream.delay_s, lit, self.polled.get(key)
-        )
+        return StreamNeed(key, (SCOPE,), stream.every_s, stream.cost, stream.delay_s, lit, self.polled.get(key))
 
     async def step(self, until: datetime) -> bool:
         """Do what is due next; False once that lies behind `until`."""
@@ -122,9 +120,7 @@ async def tight(vendor: str, account: str) -> AsyncIterator[Bench]:
     clock = Clock(START)
     sandbox = create(5, clock, plans={f"{vendor}/{account}": smallest.key})
     quotas = CONNECTORS[vendor].spec.plan(smallest.key).quotas
-    bench = build(
-        sandbox, vendor, account, clock, "http://sandbox.test", InProcess(sandbox.app), quotas=quotas
-    )
+    bench = build(sandbox, vendor, account, clock, "http://sandbox.test", InProcess(sandbox.app), quotas=quotas)
     assert bench.account.plan == smallest
     async with bench.http:
         yield bench

@@ -56,9 +56,7 @@ def sandbox() -> Iterator[tuple[str, Sandbox]]:
     """Serve the simulated vendors on the real clock."""
     made = create(1, lambda: datetime.now(UTC))
     port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(made.app, port=port, access_log=False, log_config=None, **SERVER_OPTIONS)
-    )
+    server = uvicorn.Server(uvicorn.Config(made.app, port=port, access_log=False, log_config=None, **SERVER_OPTIONS))
     thread = threading.Thread(target=server.run)
     thread.start()
     yield f"http://127.0.0.1:{port}", made
@@ -200,7 +198,7 @@ def read_table(page: Page) -> dict[datetime, dict[str, float]]:
     """Return the day chart's data table: per quarter what it knows, Wh."""
     out = {}
     for row in page.locator("#day-data tbody tr").all():
-        start = datetime.fromisoformat((row.get_attribute("data-start") or "").replace("Z", "+00:00"))
+        start = datetime.fromisoformat(row.get_attribute("data-start") or "")
         cells = row.locator("td[data-value]").all()
         values = {c.get_attribute("data-metric") or "": c.get_attribute("data-value") or "" for c in cells}
         out[start] = {metric: float(text) for metric, text in values.items() if text}

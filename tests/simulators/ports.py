@@ -32,9 +32,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[str]:
     """Serve an application on a free loopback port and yield its origin."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(
-            app, log_config=None, ws="none", timeout_graceful_shutdown=1, **SERVER_OPTIONS
-        )
+        config = uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=1, **SERVER_OPTIONS)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve([listener]))
         while not server.started:  # noqa: ASYNC110 - uvicorn has no event to wait for

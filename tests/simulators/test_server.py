@@ -34,9 +34,7 @@ async def control(sandbox: Sandbox) -> AsyncIterator[httpx2.AsyncClient]:
 
 @pytest.mark.parametrize("given", [{}, {CONTROL_HEADER: "wrong"}, {CONTROL_HEADER: ""}])
 @pytest.mark.parametrize(("method", "path"), [("GET", "state"), ("GET", "faults"), ("POST", "faults")])
-async def test_switches_need_the_token(
-    sandbox: Sandbox, method: str, path: str, given: dict[str, str]
-) -> None:
+async def test_switches_need_the_token(sandbox: Sandbox, method: str, path: str, given: dict[str, str]) -> None:
     transport = httpx2.ASGITransport(app=sandbox.app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://sandbox") as client:
         answer = await client.request(method, f"/_sandbox/{path}", headers=given, json={"kind": "down"})
@@ -135,9 +133,7 @@ def test_another_plan_can_be_chosen_for_an_account(clock: Clock) -> None:
     }
 
 
-async def test_the_vendors_clock_may_be_wrong(
-    sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock
-) -> None:
+async def test_the_vendors_clock_may_be_wrong(sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock) -> None:
     headers = key(sandbox, "household")
     told = (await http.get("/sites", headers=headers)).headers["date"]
     assert parsedate_to_datetime(told) == clock().replace(microsecond=0)
@@ -181,9 +177,7 @@ async def test_answers_are_spoiled_on_a_real_port_and_whole_again_after(sandbox:
         assert len([1 for name, _ in (await client.get(path)).headers.raw if name.lower() == b"date"]) == 1
 
 
-async def test_a_dripping_answer_ends_with_its_client(
-    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_dripping_answer_ends_with_its_client(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     headers, path = key(sandbox, "portfolio"), "/solaredge/v2/sites"
     async with serving(sandbox.app) as origin:
         sandbox.faults.set(Fault(FaultKind.DRIP, seconds=30.0))

@@ -216,9 +216,7 @@ async def test_a_public_client_reads_what_the_view_shows(sandbox: Sandbox) -> No
     graz = view(sandbox, "graz")
     today = Window(day_window(date(2026, 6, 2), graz.zone).start, NOON)
     async with serving(sandbox.app) as origin, aiohttp.ClientSession() as session:
-        client = SolarEdgeOneClient(
-            session, key(sandbox, "household")["X-API-Key"], base_url=f"{origin}/solaredge/v2"
-        )
+        client = SolarEdgeOneClient(session, key(sandbox, "household")["X-API-Key"], base_url=f"{origin}/solaredge/v2")
         sites = await client.validate()
         assert [s.site_id for s in sites] == [graz.site_id, view(sandbox, "kathmandu").site_id]
         assert [s.peak_power for s in sites] == [8.0, 3.2]
@@ -257,18 +255,14 @@ async def test_a_public_client_reads_storage_and_lifetime(sandbox: Sandbox) -> N
     today = Window(day_window(date(2026, 6, 2), graz.zone).start, NOON)
     (battery,) = graz.family(DeviceKind.BATTERY)
     async with serving(sandbox.app) as origin, aiohttp.ClientSession() as session:
-        client = SolarEdgeOneClient(
-            session, key(sandbox, "household")["X-API-Key"], base_url=f"{origin}/solaredge/v2"
-        )
+        client = SolarEdgeOneClient(session, key(sandbox, "household")["X-API-Key"], base_url=f"{origin}/solaredge/v2")
         for serials in (None, [battery.serial]):
             storage = (await client.get_storage_telemetry(graz.site_id, serials))["storage"]
             for channel in battery.channels:
                 found = points(storage[battery.serial][channel.name])
                 assert found == graz.series(battery, channel, today, NOON)
         days = [date(2026, 5, 20) + timedelta(days=n) for n in range(13)]
-        lifetime = await client.get_lifetime_energy(
-            graz.site_id, date_from="2026-05-20", date_to="2026-06-02"
-        )
+        lifetime = await client.get_lifetime_energy(graz.site_id, date_from="2026-05-20", date_to="2026-06-02")
         assert lifetime.total == sum(graz.day_wh(d, NOON) or 0 for d in days)
         assert len(lifetime.values) == 1
         assert (await client.get_environmental_benefits(graz.site_id)).co2_emissions is not None

@@ -40,9 +40,7 @@ async def test_the_period_ends_now_in_nanoseconds(sandbox: Sandbox, http: httpx2
     assert (body["unit"], body["resolution"]) == ("WH", "QUARTER_HOUR")
 
 
-async def test_the_repeated_hour_has_two_offsets(
-    sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock
-) -> None:
+async def test_the_repeated_hour_has_two_offsets(sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock) -> None:
     clock.at = datetime(2026, 10, 26, 8, tzinfo=UTC)
     site = view(sandbox, "graz").site_id
     path = f"/sites/{site}/energy?from=2026-10-25T00:00:00&to=2026-10-26T00:00:00"
@@ -56,9 +54,7 @@ async def test_the_repeated_hour_has_two_offsets(
     )
 
 
-async def test_an_offset_of_zero_is_written_z(
-    sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock
-) -> None:
+async def test_an_offset_of_zero_is_written_z(sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock) -> None:
     clock.at = datetime(2026, 1, 12, 11, 20, tzinfo=UTC)
     site = view(sandbox, "porto")
     body = (await http.get(f"/sites/{site.site_id}/energy", headers=key(sandbox, "lapsed"))).json()
@@ -76,9 +72,7 @@ async def test_an_offset_of_zero_is_written_z(
         ("2026-06-01T06:00:00%2B02:00", "2026-06-01T12:00:00"),
     ],
 )
-async def test_times_are_read_in_every_form(
-    sandbox: Sandbox, http: httpx2.AsyncClient, start: str, end: str
-) -> None:
+async def test_times_are_read_in_every_form(sandbox: Sandbox, http: httpx2.AsyncClient, start: str, end: str) -> None:
     site = view(sandbox, "graz")
     path = f"/sites/{site.site_id}/power?from={start}&to={end}"
     body = (await http.get(path, headers=key(sandbox, "household"))).json()
@@ -97,9 +91,7 @@ async def test_every_resolution_tells_the_same_energy(
     if not span:
         span, window = (
             "from=2026-05-04&to=2026-06-01",
-            Window(
-                day_window(date(2026, 5, 4), site.zone).start, day_window(date(2026, 6, 1), site.zone).start
-            ),
+            Window(day_window(date(2026, 5, 4), site.zone).start, day_window(date(2026, 6, 1), site.zone).start),
         )
     path = f"/sites/{site.site_id}/energy?resolution={resolution}&{span}"
     body = (await http.get(path, headers=key(sandbox, "household"))).json()
@@ -125,9 +117,7 @@ async def test_a_unit_may_be_asked_for(sandbox: Sandbox, http: httpx2.AsyncClien
     assert (await http.get(f"/sites/{site}/energy?unit=W", headers=headers)).status_code == 400
 
 
-async def test_sites_without_meters_have_null_parts_with_their_unit(
-    sandbox: Sandbox, http: httpx2.AsyncClient
-) -> None:
+async def test_sites_without_meters_have_null_parts_with_their_unit(sandbox: Sandbox, http: httpx2.AsyncClient) -> None:
     site, headers = view(sandbox, "kathmandu").site_id, key(sandbox, "household")
     body = (await http.get(f"/sites/{site}/overview", headers=headers)).json()
     assert body["production"]["total"] > 0
@@ -140,9 +130,7 @@ async def test_sites_without_meters_have_null_parts_with_their_unit(
         assert answer[family] == {}
 
 
-async def test_devices_are_inverters_unless_asked_otherwise(
-    sandbox: Sandbox, http: httpx2.AsyncClient
-) -> None:
+async def test_devices_are_inverters_unless_asked_otherwise(sandbox: Sandbox, http: httpx2.AsyncClient) -> None:
     site, headers = view(sandbox, "graz").site_id, key(sandbox, "household")
 
     async def types(query: str) -> list[str]:
@@ -155,9 +143,7 @@ async def test_devices_are_inverters_unless_asked_otherwise(
     assert (await http.get(f"/sites/{site}/devices?types=SPOON", headers=headers)).status_code == 400
 
 
-async def test_telemetry_has_a_unit_per_series_and_equals_the_view(
-    sandbox: Sandbox, http: httpx2.AsyncClient
-) -> None:
+async def test_telemetry_has_a_unit_per_series_and_equals_the_view(sandbox: Sandbox, http: httpx2.AsyncClient) -> None:
     graz, headers = view(sandbox, "graz"), key(sandbox, "household")
     window = Window(datetime(2026, 6, 1, 4, tzinfo=UTC), datetime(2026, 6, 1, 12, tzinfo=UTC))
     units = {}
@@ -191,9 +177,7 @@ async def test_one_series_of_one_device(sandbox: Sandbox, http: httpx2.AsyncClie
         ("storage", battery, "state-of-energy", "stateOfEnergy"),
     ):
         channel = next(c for c in unit.channels if c.name == name)
-        body = (
-            await http.get(f"/sites/{graz.site_id}/{family}/{unit.serial}/{path}", headers=headers)
-        ).json()
+        body = (await http.get(f"/sites/{graz.site_id}/{family}/{unit.serial}/{path}", headers=headers)).json()
         assert points(body) == graz.series(unit, channel, today, NOON)
         assert body["unit"] == channel.unit
     wrong = f"/sites/{graz.site_id}/meters/{meter.serial}/voltage"
@@ -203,9 +187,7 @@ async def test_one_series_of_one_device(sandbox: Sandbox, http: httpx2.AsyncClie
 # -- refusals
 
 
-async def test_a_minute_is_a_calendar_minute(
-    sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock
-) -> None:
+async def test_a_minute_is_a_calendar_minute(sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock) -> None:
     headers = key(sandbox, "household")
     left = []
     for n in range(10):
@@ -220,9 +202,7 @@ async def test_a_minute_is_a_calendar_minute(
     assert (await http.get("/sites", headers=headers)).status_code == 200
 
 
-async def test_credits_last_until_the_billing_day(
-    sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock
-) -> None:
+async def test_credits_last_until_the_billing_day(sandbox: Sandbox, http: httpx2.AsyncClient, clock: Clock) -> None:
     headers = key(sandbox, "household")
     for _ in range(200):
         for _ in range(10):

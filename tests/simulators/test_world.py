@@ -68,9 +68,7 @@ def assert_sound(world: World, day: date) -> None:
 
 @pytest.mark.parametrize(("zone", "day", "hours"), DAYS)
 @pytest.mark.parametrize("battery", [None, Battery(10000, 4000, 5000)])
-def test_every_slot_of_a_strange_day_closes(
-    zone: str, day: date, hours: float, battery: Battery | None
-) -> None:
+def test_every_slot_of_a_strange_day_closes(zone: str, day: date, hours: float, battery: Battery | None) -> None:
     world = World(made(zone, battery=battery), SEED)
     found = slots(world, day)
     assert len(found) == hours * 12

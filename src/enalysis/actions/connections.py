@@ -70,9 +70,7 @@ async def add(
     connection = uuid4()
     sealed = await vendors.seal(scope, connection, clean)
     async with db.org(scope) as conn:
-        await connections.add_connection(
-            scope, conn, connection, vendor, name, spec.plan(plan).key, account, now
-        )
+        await connections.add_connection(scope, conn, connection, vendor, name, spec.plan(plan).key, account, now)
         await connections.set_sealed(scope, conn, connection, sealed, now)
         for stream in spec.streams:
             if stream.subject is Subject.CONNECTION:
@@ -113,9 +111,7 @@ async def apply_found(
     A site of ours is made once the vendor tells its zone, for days and daylight hang on it.
     """
     for found in batch.sites or ():
-        await sites.set_vendor_site(
-            scope, conn, connection.id, found.ref, found.name, active=found.active, now=now
-        )
+        await sites.set_vendor_site(scope, conn, connection.id, found.ref, found.name, active=found.active, now=now)
     known = {v.ref: v for v in await sites.list_vendor_sites(scope, conn, connection.id)}
     for found in batch.sites or ():
         site = known[found.ref].site_id
@@ -152,9 +148,7 @@ async def _set_site(
     if site is None:
         await sites.add_site(scope, conn, row, now)
         await sites.map_vendor_site(scope, conn, connection, found.ref, row.id)
-        await connections.add_event(
-            scope, conn, connection, row.id, "discovered", f"{found.name} discovered", now
-        )
+        await connections.add_event(scope, conn, connection, row.id, "discovered", f"{found.name} discovered", now)
     else:
         await sites.fill_site(scope, conn, row)
     return row.id

@@ -22,9 +22,7 @@ async def tick(db: Database, defer: Defer, now: datetime) -> int:
     Returns: how many batches were handed on.
     """
     async with db.engine() as conn:
-        row = await (
-            await conn.execute("select pg_try_advisory_xact_lock(hashtext('enalysis.engine'))")
-        ).fetchone()
+        row = await (await conn.execute("select pg_try_advisory_xact_lock(hashtext('enalysis.engine'))")).fetchone()
         if row is None or not row[0]:
             return 0
         handed = 0

@@ -80,20 +80,14 @@ async def settle(
 ) -> None:
     """Decide the connection's state from how its streams fared, and say it once when it changes."""
     refused = next((e for _, e in report.failed if isinstance(e, LoginNeeded)), None)
-    dead = (
-        refused
-        if refused is not None and await _refused_again(scope, db, client, spec, report, now)
-        else None
-    )
+    dead = refused if refused is not None and await _refused_again(scope, db, client, spec, report, now) else None
     clock_ahead_s = client.http.clock_ahead_s
     async with db.org(scope) as conn:
         rows = await streams.list_streams(scope, conn, connection.id)
         state, sentence = _verdict(spec, connection, rows, report, dead, clock_ahead_s)
         if clock_ahead_s is not None:
             await connections.set_clock(scope, conn, connection.id, clock_ahead_s)
-        changed = await connections.set_state(
-            scope, conn, connection.id, state, sentence, now, ok=report.ok > 0
-        )
+        changed = await connections.set_state(scope, conn, connection.id, state, sentence, now, ok=report.ok > 0)
         if changed:
             text = sentence or f"{connection.name} works"
             await connections.add_event(scope, conn, connection.id, None, state, text, now)
@@ -152,9 +146,7 @@ def _clock_sentence(spec: Spec, ahead_s: float) -> str:
     )
 
 
-async def _refused_again(
-    scope: Scope, db: Database, client: Client, spec: Spec, report: Report, now: datetime
-) -> bool:
+async def _refused_again(scope: Scope, db: Database, client: Client, spec: Spec, report: Report, now: datetime) -> bool:
     """Ask the plainest endpoint once more: only its refusal means the credential is dead.
 
     Where it answers, the refused streams are not in the vendor's plan and rest for a day. Where it cannot be

@@ -220,23 +220,14 @@ async def _store(
             await streams.set_due_by_name(scope, conn, visit.connection.id, row.subject, finders, now)
         elif answered is not None and stream.step_s is not None and row.site_id is not None:
             zone = ZoneInfo((await sites.find_site(scope, conn, row.site_id)).zone)
-            what.coverage = [
-                (row.id, stream.step_s, run) for run in _runs(answered, stream.step_s, zone, found)
-            ]
+            what.coverage = [(row.id, stream.step_s, run) for run in _runs(answered, stream.step_s, zone, found)]
             if live_from is not None:
                 what.cursors = [(row.id, answered.end)]
         done = await readings.ingest(scope, conn, what, now)
         await connections.add_rejected(scope, conn, visit.connection.id, found.rejected, now)
         if live_from is not None or stream.subject is Subject.CONNECTION or stream.step_s is None:
-            await streams.set_polled(
-                scope, conn, row.id, now, ok=True, fault=None, fault_text=None, wait_until=None
-            )
-        if (
-            live_from is not None
-            and row.backfill_at is None
-            and row.backfill_until is not None
-            and not strangers
-        ):
+            await streams.set_polled(scope, conn, row.id, now, ok=True, fault=None, fault_text=None, wait_until=None)
+        if live_from is not None and row.backfill_at is None and row.backfill_until is not None and not strangers:
             await streams.set_backfill(scope, conn, row.id, row.backfill_until, live_from, now)
     visit.report.intervals += done.intervals_new
     visit.report.samples += done.samples_new

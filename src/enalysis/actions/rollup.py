@@ -59,9 +59,7 @@ def _quarters(
     return out
 
 
-def _day(
-    day: date, window: Window, quarters: list[tuple[datetime, Flows]], letters: list[tuple[str, str]]
-) -> DayRow:
+def _day(day: date, window: Window, quarters: list[tuple[datetime, Flows]], letters: list[tuple[str, str]]) -> DayRow:
     """Return the day: each metric the sum of the quarters that know it, with how many slots were told at all."""
     sums = {m: _known(getattr(f, m.value) for _, f in quarters) for m in ENERGIES}
     quality = Quality.MEASURED

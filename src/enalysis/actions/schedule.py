@@ -36,23 +36,15 @@ async def plan_next(
         await streams.set_next(
             scope,
             conn,
-            [
-                (r.id, dues[str(r.id)].at, dues[str(r.id)].why)
-                for r in rows
-                if r.id in ids and str(r.id) in dues
-            ],
+            [(r.id, dues[str(r.id)].at, dues[str(r.id)].why) for r in rows if r.id in ids and str(r.id) in dues],
         )
 
 
-async def postpone(
-    scope: Scope, db: Database, rows: Sequence[StreamRow], stopped: VendorError, now: datetime
-) -> None:
+async def postpone(scope: Scope, db: Database, rows: Sequence[StreamRow], stopped: VendorError, now: datetime) -> None:
     """Let streams that a stopped batch never came to go on as soon as what stopped it is over."""
     at = resume_at(stopped, now)
     async with db.org(scope) as conn:
-        await streams.set_next(
-            scope, conn, [(r.id, at, "its turn had not come when the batch stopped") for r in rows]
-        )
+        await streams.set_next(scope, conn, [(r.id, at, "its turn had not come when the batch stopped") for r in rows])
 
 
 def _need(

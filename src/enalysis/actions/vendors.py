@@ -61,9 +61,7 @@ class QuotaLedger:
         if self.connection is None:
             return
         async with self.db.org(self.scope) as conn:
-            await connections.add_call(
-                self.scope, conn, self.connection, self.clock(), operation, cost, verdict, ms
-            )
+            await connections.add_call(self.scope, conn, self.connection, self.clock(), operation, cost, verdict, ms)
 
     async def observe(self, window: QuotaWindow, limit: int, remaining: int) -> None:
         """Believe the vendor's own count where it is lower than ours."""
@@ -126,9 +124,7 @@ class Vendors:
 
     def account(self, vendor: str, fields: Mapping[str, str]) -> str:
         """Return the opaque key under which everyone with this credential shares the vendor's quotas."""
-        return (
-            f"{vendor}:account:{self._keyring.fingerprint(vendor, json.dumps(dict(sorted(fields.items()))))}"
-        )
+        return f"{vendor}:account:{self._keyring.fingerprint(vendor, json.dumps(dict(sorted(fields.items()))))}"
 
     async def seal(self, scope: Scope, connection: UUID, fields: Mapping[str, str]) -> bytes:
         """Seal a credential under the organization's key, bound to the connection."""
@@ -150,9 +146,7 @@ class Vendors:
         async with self._db.org(scope) as conn:
             sealed = await connections.find_sealed(scope, conn, connection.id)
         fields = json.loads(key.unseal(connection.id, _FIELD, sealed))
-        async with self._open(
-            scope, connection.id, connection.vendor, connection.account, fields, caller
-        ) as opened:
+        async with self._open(scope, connection.id, connection.vendor, connection.account, fields, caller) as opened:
             yield opened
 
     @asynccontextmanager
@@ -166,9 +160,7 @@ class Vendors:
         caller: Caller,
     ) -> AsyncIterator[Client]:
         entry = self._entries[vendor]
-        ledger = QuotaLedger(
-            self._db, scope, connection, vendor, entry.spec.label, account, caller, self._clock
-        )
+        ledger = QuotaLedger(self._db, scope, connection, vendor, entry.spec.label, account, caller, self._clock)
         async with VendorHTTP(
             vendor=vendor,
             label=entry.spec.label,

@@ -69,9 +69,7 @@ def collect(
     *,
     connection: Annotated[
         str | None,
-        typer.Option(
-            "--connection", metavar="NAME", help="Only this one: its name or id, or how either begins."
-        ),
+        typer.Option("--connection", metavar="NAME", help="Only this one: its name or id, or how either begins."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Ask every stream, due or not.")] = False,
     wait: Annotated[
@@ -117,9 +115,7 @@ async def _collect(
 class _Rounds:
     """Asks what is due of one connection, then what that brought to light, until nothing due is left."""
 
-    def __init__(
-        self, opened: Session, outcome: Outcome, bars: Progress, *, everything: bool, wait: bool
-    ) -> None:
+    def __init__(self, opened: Session, outcome: Outcome, bars: Progress, *, everything: bool, wait: bool) -> None:
         self._opened, self._outcome, self._bars = opened, outcome, bars
         self._everything, self._wait = everything, wait
         self._began = opened.runtime.clock()

@@ -26,9 +26,7 @@ Which = Annotated[
     str | None,
     typer.Argument(metavar="CONNECTION", help="A saved connection: its name or id, or how either begins."),
 ]
-_VENDORS = ", ".join(
-    f"{key} ({', '.join(f.name for f in e.spec.fields)})" for key, e in sorted(CONNECTORS.items())
-)
+_VENDORS = ", ".join(f"{key} ({', '.join(f.name for f in e.spec.fields)})" for key, e in sorted(CONNECTORS.items()))
 
 connection = typer.Typer(help="Connect vendor accounts, test them and watch them.", no_args_is_help=True)
 
@@ -67,9 +65,7 @@ def try_out(
     """Ask the vendor whether a saved credential works, or one that is not saved; nothing is stored."""
     if vendor is None:
         if plan or given or files:
-            raise typer.BadParameter(
-                "a saved connection brings its own credential and plan", param_hint="--vendor"
-            )
+            raise typer.BadParameter("a saved connection brings its own credential and plan", param_hint="--vendor")
         run(_test_saved(which, organization, as_json=as_json))
         return
     if which is not None:

@@ -70,15 +70,11 @@ def discover(
 @connector.command()
 def fetch(
     vendor: credential.Vendor,
-    stream: Annotated[
-        str, typer.Argument(metavar="STREAM", help="The stream's name; a wrong one lists them.")
-    ],
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="The stream's name; a wrong one lists them.")],
     *,
     subject: Annotated[
         str,
-        typer.Option(
-            "--subject", metavar="REF", help="The vendor's reference of a site; `discover` lists them."
-        ),
+        typer.Option("--subject", metavar="REF", help="The vendor's reference of a site; `discover` lists them."),
     ] = "",
     start: Annotated[
         datetime | None,
@@ -195,9 +191,7 @@ def _show_batch(found: Batch) -> None:
     told = [count(len(found.samples), "sample"), count(len(found.intervals), "interval")]
     told.append(f"{len(found.rejected):,} rejected")
     if found.answered is not None:
-        told.append(
-            f"the answer speaks of {output.iso(found.answered.start)} to {output.iso(found.answered.end)}"
-        )
+        told.append(f"the answer speaks of {output.iso(found.answered.start)} to {output.iso(found.answered.end)}")
     output.say(f"{', '.join(told)}.")
 
 

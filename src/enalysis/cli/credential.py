@@ -19,15 +19,11 @@ _STDIN: Final = "-"
 
 Vendor = Annotated[
     str,
-    typer.Argument(
-        metavar="VENDOR", help="The vendor's key, such as `enalysis connection add --help` lists."
-    ),
+    typer.Argument(metavar="VENDOR", help="The vendor's key, such as `enalysis connection add --help` lists."),
 ]
 PlanKey = Annotated[
     str | None,
-    typer.Option(
-        "--plan", metavar="PLAN", help="The account's plan at the vendor; the smallest if left out."
-    ),
+    typer.Option("--plan", metavar="PLAN", help="The account's plan at the vendor; the smallest if left out."),
 ]
 Given = Annotated[
     list[str] | None,
@@ -39,9 +35,7 @@ Given = Annotated[
 ]
 Files = Annotated[
     list[str] | None,
-    typer.Option(
-        "--field-file", metavar="FIELD=PATH", help="A field to be read from a file; - is standard input."
-    ),
+    typer.Option("--field-file", metavar="FIELD=PATH", help="A field to be read from a file; - is standard input."),
 ]
 
 

@@ -44,9 +44,7 @@ def status(*, as_json: output.AsJSON = False) -> None:
         reach = settings.database_owner_url or settings.database_url
         found = migrate.current(reach) if reach else _embedded_version(settings)
     if as_json:
-        output.document(
-            {"database": place(settings), "version": found, "needed": needed, "current": found == needed}
-        )
+        output.document({"database": place(settings), "version": found, "needed": needed, "current": found == needed})
         return
     output.say(f"Database: {place(settings)}\nSchema: {found or 'none yet'}; this release needs {needed}.")
     if found != needed:

@@ -201,9 +201,7 @@ def _welcome(demo: _Demo, password: str) -> None:
     demo.console.print("Simulated vendors and what they allow:")
     for figure in demo.sandbox["figures"]:
         known = "documented" if figure["documented"] else "chosen by us"
-        demo.console.print(
-            f"  {figure['vendor']}: {figure['what']} {figure['value']} ({known})", highlight=False
-        )
+        demo.console.print(f"  {figure['vendor']}: {figure['what']} {figure['value']} ({known})", highlight=False)
 
 
 async def _connect_all(demo: _Demo) -> None:
@@ -233,12 +231,8 @@ async def _watch(demo: _Demo, stop: asyncio.Event, *, leave: bool) -> None:
     context: Any = live if demo.console.is_terminal else contextlib.nullcontext()
     with context:
         while not stop.is_set():
-            rows = await list_connections(
-                demo.scope, demo.runtime.db, demo.runtime.vendors.specs, demo.runtime.clock()
-            )
-            steps = {
-                p.connection: p for p in await progress(demo.scope, demo.runtime.db, demo.runtime.clock())
-            }
+            rows = await list_connections(demo.scope, demo.runtime.db, demo.runtime.vendors.specs, demo.runtime.clock())
+            steps = {p.connection: p for p in await progress(demo.scope, demo.runtime.db, demo.runtime.clock())}
             if demo.first_reading_s is None and any(r.intervals for r in rows):
                 demo.first_reading_s = round(time.monotonic() - demo.began, 2)
             await _break_one(demo, rows)
@@ -293,9 +287,7 @@ def _picture(rows: tuple[ConnectionRow, ...], steps: Mapping[UUID, Progress]) ->
     done = asked = 0.0
     for row in rows:
         step = steps[row.id]
-        quota = " · ".join(
-            f"{q.taken}/{q.limit} a {q.window}{' (chosen)' if q.chosen else ''}" for q in row.quota
-        )
+        quota = " · ".join(f"{q.taken}/{q.limit} a {q.window}{' (chosen)' if q.chosen else ''}" for q in row.quota)
         history = row.backfill
         done, asked = done + history.days_done, asked + history.days_asked
         table.add_row(

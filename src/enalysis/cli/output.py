@@ -49,9 +49,7 @@ EXPECTED: Final[tuple[type[Exception], ...]] = (
 )
 """What may go wrong without a fault of the program: each is told in a sentence, never as a traceback."""
 
-AsJSON = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on standard output, in W, Wh and UTC.")
-]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, in W, Wh and UTC.")]
 
 # Where nobody looks on, lines may be longer than a screen is wide: a file cuts nothing off.
 _WIDE: Final = 240
@@ -111,9 +109,7 @@ def table(
 
 def visible(text: str) -> str:
     """Return the text without what moves the cursor or turns the direction of writing; lines stay lines."""
-    return "".join(
-        sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text
-    )
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 @contextlib.contextmanager

@@ -22,9 +22,7 @@ def run() -> None:
     """
     if not any(os.environ.get(name) for name in ("ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE")):
         with contextlib.suppress(Refused):
-            typer.echo(
-                f"Wrote fresh keys to {write_env(Path.cwd())}; keep a copy apart from the database.", err=True
-            )
+            typer.echo(f"Wrote fresh keys to {write_env(Path.cwd())}; keep a copy apart from the database.", err=True)
     settings = load_settings()
     log.configure(settings.log_level, settings.log_format)
     asyncio.run(_run(settings, web=True, work=True))
@@ -56,6 +54,4 @@ async def say_where(runtime: Runtime) -> None:
         typer.echo(notice, err=True)
     secret = await accounts.begin_setup(runtime.db)
     if secret is not None:
-        typer.echo(
-            f"First run: open {runtime.settings.public_url}/setup and enter this secret: {secret}", err=True
-        )
+        typer.echo(f"First run: open {runtime.settings.public_url}/setup and enter this secret: {secret}", err=True)

@@ -41,7 +41,7 @@ async def http(runtime: Runtime) -> AsyncIterator[None]:
     server = _Server(config)
     serving = asyncio.create_task(_serve(server, runtime))
     try:
-        while not server.started and not serving.done():
+        while not server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event to wait for
             await asyncio.sleep(0.02)
         if serving.done():
             serving.result()
@@ -63,9 +63,7 @@ async def _serve(server: uvicorn.Server, runtime: Runtime) -> None:
         raise ConfigError(msg) from None
 
 
-async def serve(
-    runtime: Runtime, *, web: bool, work: bool, announce: Callable[[Runtime], Awaitable[None]]
-) -> None:
+async def serve(runtime: Runtime, *, web: bool, work: bool, announce: Callable[[Runtime], Awaitable[None]]) -> None:
     """Run until SIGINT or SIGTERM; then planner and worker end first, HTTP after them. Pools are the caller's.
 
     Args: announce: says where the pages are, once they answer.

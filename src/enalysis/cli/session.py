@@ -86,9 +86,7 @@ def pick(what: str, known: Iterable[tuple[UUID, str]], wanted: str | None, where
     else:
         text = wanted.strip().casefold()
         exact = [i for i, name in names.items() if text in (str(i), name.casefold())]
-        fitting = exact or [
-            i for i, name in names.items() if text and (_begins(str(i), text) or _begins(name, text))
-        ]
+        fitting = exact or [i for i, name in names.items() if text and (_begins(str(i), text) or _begins(name, text))]
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(repr(name) for name in list(names.values())[:_MOST_NAMED])

@@ -35,18 +35,14 @@ class Sort(StrEnum):
 @site.command("list")
 def show_all(
     *,
-    search: Annotated[
-        str, typer.Option("--search", metavar="WORDS", help="Words of the name or address.")
-    ] = "",
+    search: Annotated[str, typer.Option("--search", metavar="WORDS", help="Words of the name or address.")] = "",
     health: Annotated[Health | None, typer.Option("--health", help="Only sites that are so.")] = None,
     vendor: Annotated[
         str | None, typer.Option("--vendor", metavar="VENDOR", help="Only sites that this vendor feeds.")
     ] = None,
     sort: Annotated[Sort, typer.Option("--sort", help="What comes first.")] = Sort.WORST,
     page: Annotated[int, typer.Option("--page", min=1, help="Which page.")] = 1,
-    per_page: Annotated[
-        int, typer.Option("--per-page", min=1, max=1000, help="Sites on a page.")
-    ] = _PER_PAGE,
+    per_page: Annotated[int, typer.Option("--per-page", min=1, max=1000, help="Sites on a page.")] = _PER_PAGE,
     organization: Organization = None,
     as_json: output.AsJSON = False,
 ) -> None:
@@ -60,9 +56,7 @@ def show(
     *,
     day: Annotated[
         datetime | None,
-        typer.Option(
-            "--day", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="A day there; today if left out."
-        ),
+        typer.Option("--day", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="A day there; today if left out."),
     ] = None,
     organization: Organization = None,
     as_json: output.AsJSON = False,
@@ -134,17 +128,13 @@ def _show_rows(rows: Sequence[FleetRow], now: datetime) -> None:
         for row in rows
     ]
     now_title, *days = f"PV now, {power.unit}", f"Today, {energy.unit}", f"Yesterday, {energy.unit}"
-    output.table(
-        ("Site", "Health", "What is", now_title, "As of", *days, "Vendors"), lines, right=(now_title, *days)
-    )
+    output.table(("Site", "Health", "What is", now_title, "As of", *days, "Vendors"), lines, right=(now_title, *days))
 
 
 def _show_totals(found: FleetPage) -> None:
     totals = found.totals
     if not totals.sites:
-        output.say(
-            "There is no site yet. Next: `enalysis connection add VENDOR`, which finds the sites behind it."
-        )
+        output.say("There is no site yet. Next: `enalysis connection add VENDOR`, which finds the sites behind it.")
         return
     power, energy = quantity(totals.pv_w, "W"), quantity(totals.pv_today_wh, "Wh")
     told = [

@@ -54,9 +54,7 @@ class Settings:
         default="127.0.0.1",
         metadata=_read_by(values.parse_host, "The IP address to listen on; `0.0.0.0` means every interface."),
     )
-    port: int = field(
-        default=3000, metadata=_read_by(values.whole_number(1, 65_535), "The TCP port to listen on.")
-    )
+    port: int = field(default=3000, metadata=_read_by(values.whole_number(1, 65_535), "The TCP port to listen on."))
     allowed_hosts: tuple[str, ...] = field(
         default=("localhost", "127.0.0.1", "[::1]"),
         metadata=_read_by(

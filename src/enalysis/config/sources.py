@@ -79,9 +79,7 @@ def write_env(folder: Path) -> Path:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise Refused(
-            f"{path} is there already and was left as it is; move it away to get a new one."
-        ) from None
+        raise Refused(f"{path} is there already and was left as it is; move it away to get a new one.") from None
     try:
         with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor has no path
             file.write(text)
@@ -234,9 +232,7 @@ def _strange(name: str, *, is_ours: bool) -> str | None:
     plain = spelt.removeprefix("ENALYSIS_")
     if plain in _NAMES and (is_ours or len(spelt) > _SHORT):
         return f"is no setting: {plain} is, in capitals and without a prefix"
-    alike = [
-        near for each in (spelt, plain) for near in difflib.get_close_matches(each, _LONG_NAMES, 1, _ALIKE)
-    ]
+    alike = [near for each in (spelt, plain) for near in difflib.get_close_matches(each, _LONG_NAMES, 1, _ALIKE)]
     if is_ours:
         alike += difflib.get_close_matches(spelt, _SHORT_NAMES, 1, _ALIKE)
         alike += [name for name in _SHORT_NAMES if sorted(name) == sorted(spelt)]

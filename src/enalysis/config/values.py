@@ -17,15 +17,11 @@ GET_ONE: Final = "`enalysis init` writes a good one"
 
 _PRIVATE_NAMES: Final = (".home", ".home.arpa", ".internal", ".lan", ".local", ".localhost", ".test")
 _HOST_NAME: Final = r"[a-z0-9_](?:[a-z0-9._-]*[a-z0-9])?"
-_DATABASE: Final = re.compile(
-    r"postgres(?:ql)?://(?:[^\s@/?#]*@)?(?P<hosts>[^\s@/?#]*)(?:/[^\s/?#]*)?(?:\?[^\s#]*)?"
-)
+_DATABASE: Final = re.compile(r"postgres(?:ql)?://(?:[^\s@/?#]*@)?(?P<hosts>[^\s@/?#]*)(?:/[^\s/?#]*)?(?:\?[^\s#]*)?")
 _YES: Final = {"true", "1", "yes", "on"}
 _NO: Final = {"false", "0", "no", "off"}
 
-_FILL_IN: Final = (
-    r"|generate[_ -].*|(?:change|replace)[_ -]?(?:me|this|it|with)(?![a-z]).*|<.*>|\$\{.*|\{\{.*|x{4,}"
-)
+_FILL_IN: Final = r"|generate[_ -].*|(?:change|replace)[_ -]?(?:me|this|it|with)(?![a-z]).*|<.*>|\$\{.*|\{\{.*|x{4,}"
 _SAMPLE: Final = re.compile(r"your[_ -].*" + _FILL_IN, re.IGNORECASE)
 # A company may begin its name with "your", so a part of an address has to say more than that.
 _SAMPLE_PART: Final = re.compile(
@@ -173,9 +169,7 @@ def parse_key(text: str) -> bytes:
         raise Wrong(f"is neither base64 nor hex: {GET_ONE}") from None
     if len(key) != KEY_BYTES:
         size = "short" if len(key) < KEY_BYTES else "long"
-        raise Wrong(
-            f"is too {size}: it holds {len(key)} bytes and must hold {KEY_BYTES} random ones; {GET_ONE}"
-        )
+        raise Wrong(f"is too {size}: it holds {len(key)} bytes and must hold {KEY_BYTES} random ones; {GET_ONE}")
     if key in _PUBLISHED_KEYS:
         raise Wrong(f"is printed in public documents, where everybody finds it: {GET_ONE}")
     if _is_no_accident(key, text):

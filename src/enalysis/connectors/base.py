@@ -11,6 +11,7 @@ from enalysis.core.quotas import Quota, QuotaWindow
 from enalysis.core.readings import Interval, Rejected, Sample
 from enalysis.core.sites import DeviceKind, MeterKind
 
+
 class Auth(StrEnum):
     """How a person proves to the vendor that the data is theirs."""
 

@@ -247,10 +247,7 @@ class VendorHTTP:
         now = asyncio.get_running_loop().time()
         longest_s = min(self.limits.backoff_cap_s, self.limits.backoff_s * 2 ** (attempt - 1))
         delay_s = _RANDOM.uniform(0, longest_s)
-        if (
-            max(now + delay_s, self._patience.quiet_until) >= call.deadline
-            or not self._patience.budget.spend()
-        ):
+        if max(now + delay_s, self._patience.quiet_until) >= call.deadline or not self._patience.budget.spend():
             return False
         await asyncio.sleep(delay_s)
         return True
@@ -329,9 +326,7 @@ class VendorHTTP:
         # What broke off half-way is not the vendor's word.
         if call.explain is not None and (head.status != _OK or verdict is UNFIT):
             body = bytes(memoryview(reply.body)[:_REFUSAL_BYTES])
-            error = call.explain(
-                Refusal(call.operation, head.status, head.headers, body, head.at, call.subject)
-            )
+            error = call.explain(Refusal(call.operation, head.status, head.headers, body, head.at, call.subject))
         if error is None:
             until = self._find_end(head, wait_s) if verdict.error is QuotaSpent else None
             error = self._error(call, verdict, status=head.status, why=reply.why, until=until)
@@ -346,9 +341,7 @@ class VendorHTTP:
             error.until = self._find_end(head, wait_s)
         if isinstance(error, Unavailable) and wait_s is not None:
             error.retry_after_s = error.retry_after_s or wait_s
-            self._patience.quiet_until = max(
-                self._patience.quiet_until, asyncio.get_running_loop().time() + wait_s
-            )
+            self._patience.quiet_until = max(self._patience.quiet_until, asyncio.get_running_loop().time() + wait_s)
 
     def _find_end(self, head: _Head, wait_s: float | None) -> datetime:
         """Return when calls may go on: as the vendor says, else after a wait that doubles each time."""

@@ -167,9 +167,7 @@ def parse_devices(
     Args: meters: names of the series each meter has, by serial number; a meter found only there is a device
         too, because its readings will come.
     """
-    total = FoundDevice(
-        f"site:{site}", site, DeviceKind.SITE_TOTAL, "Whole site", feeds=frozenset({MeterKind.PV})
-    )
+    total = FoundDevice(f"site:{site}", site, DeviceKind.SITE_TOTAL, "Whole site", feeds=frozenset({MeterKind.PV}))
     found = {total.ref: total}
     unlisted = [DeviceBody(type="METER", serial_number=serial) for serial in meters]
     for body in (*bodies, *unlisted):
@@ -228,9 +226,7 @@ def number(metric: Metric, raw: msgspec.Raw, scale: float) -> float:
     return value
 
 
-def number_or_none(
-    metric: Metric, raw: msgspec.Raw, unit: object, scale_of: Callable[[str], float]
-) -> float | None:
+def number_or_none(metric: Metric, raw: msgspec.Raw, unit: object, scale_of: Callable[[str], float]) -> float | None:
     """Return a value in the unit of the metric, or None where it or its unit is none."""
     try:
         return number(metric, raw, scale_of(str(unit)))

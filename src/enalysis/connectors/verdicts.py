@@ -29,9 +29,7 @@ class Verdict:
 
 _AGAIN = "Enalysis tries again by itself."
 _STATUSES: Mapping[int, Verdict] = {
-    401: Verdict(
-        LoginNeeded, "{label} refused the credential: enter it again, or make a new one at {label}."
-    ),
+    401: Verdict(LoginNeeded, "{label} refused the credential: enter it again, or make a new one at {label}."),
     403: Verdict(Forbidden, "{label} does not let this credential read {what}: allow it at {label}."),
     404: Verdict(
         BadPayload,
@@ -39,9 +37,7 @@ _STATUSES: Mapping[int, Verdict] = {
     ),
     408: Verdict(Unavailable, f"{{label}} gave up waiting for the call. {_AGAIN}", passing=True),
     410: Verdict(Retired, "{label} has switched this API off for good: update Enalysis."),
-    429: Verdict(
-        QuotaSpent, "{label} allows no more calls until {until}: collecting goes on by itself then."
-    ),
+    429: Verdict(QuotaSpent, "{label} allows no more calls until {until}: collecting goes on by itself then."),
 }
 _FAMILIES: Mapping[int, Verdict] = {
     3: Verdict(
@@ -51,9 +47,7 @@ _FAMILIES: Mapping[int, Verdict] = {
     4: Verdict(BadPayload, "{label} did not accept the call (status {status}): update Enalysis."),
     5: Verdict(Unavailable, f"{{label}} cannot answer now (status {{status}}). {_AGAIN}", passing=True),
 }
-_OTHERWISE = Verdict(
-    BadPayload, "{label} answered with status {status}, which carries no reading: update Enalysis."
-)
+_OTHERWISE = Verdict(BadPayload, "{label} answered with status {status}, which carries no reading: update Enalysis.")
 
 FAULTS: Mapping[Fault, Verdict] = {
     Fault.NO_NAME: Verdict(
@@ -83,9 +77,7 @@ BARRED = Verdict(
     Unavailable,
     "This server may not call the address of {label}, it is {why}: check the DNS here, and SANDBOX_URL.",
 )
-UNFIT = Verdict(
-    BadPayload, "The answer of {label} cannot be used, it is {why}: if that lasts, update Enalysis."
-)
+UNFIT = Verdict(BadPayload, "The answer of {label} cannot be used, it is {why}: if that lasts, update Enalysis.")
 UNSENDABLE = Verdict(
     LoginNeeded, "The credential for {label} holds characters that none of its kind has: enter it again."
 )

@@ -140,10 +140,7 @@ def deeper_than(body: bytes | bytearray, limit: int) -> bool:
         outside = b"".join(strings[1 if inside else 0 :: 2])
         inside ^= len(strings) % 2 == 0
         opened = outside.count(b"(")
-        if (
-            depth + opened > limit
-            and max(accumulate(map(_STEPS.__getitem__, outside), initial=depth)) > limit
-        ):
+        if depth + opened > limit and max(accumulate(map(_STEPS.__getitem__, outside), initial=depth)) > limit:
             return True
         depth += 2 * opened - len(outside)
     return False

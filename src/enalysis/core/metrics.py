@@ -53,15 +53,9 @@ _TOP_WH = 1e15
 _POSITIVE = "never negative"
 
 INFO: dict[Metric, MetricInfo] = {
-    Metric.PV_W: MetricInfo(
-        "W", Kind.INSTANT, _POSITIVE, "power produced by the photovoltaic arrays", 0, _TOP_W
-    ),
-    Metric.GRID_W: MetricInfo(
-        "W", Kind.INSTANT, "+ import, - export", "power at the grid connection", -_TOP_W, _TOP_W
-    ),
-    Metric.BATTERY_W: MetricInfo(
-        "W", Kind.INSTANT, "+ discharge, - charge", "power of the battery", -_TOP_W, _TOP_W
-    ),
+    Metric.PV_W: MetricInfo("W", Kind.INSTANT, _POSITIVE, "power produced by the photovoltaic arrays", 0, _TOP_W),
+    Metric.GRID_W: MetricInfo("W", Kind.INSTANT, "+ import, - export", "power at the grid connection", -_TOP_W, _TOP_W),
+    Metric.BATTERY_W: MetricInfo("W", Kind.INSTANT, "+ discharge, - charge", "power of the battery", -_TOP_W, _TOP_W),
     Metric.LOAD_W: MetricInfo("W", Kind.INSTANT, _POSITIVE, "power used on the site", 0, _TOP_W),
     Metric.SOC_PCT: MetricInfo("%", Kind.INSTANT, "0 to 100", "state of charge of the battery", 0, 100),
     Metric.TEMP_C: MetricInfo("°C", Kind.INSTANT, "signed", "temperature of the device", -80, 200),
@@ -78,19 +72,11 @@ INFO: dict[Metric, MetricInfo] = {
     Metric.BATTERY_DISCHARGE_TOTAL_WH: MetricInfo(
         "Wh", Kind.COUNTER, _POSITIVE, "energy discharged since installation", 0, _TOP_WH
     ),
-    Metric.LOAD_TOTAL_WH: MetricInfo(
-        "Wh", Kind.COUNTER, _POSITIVE, "energy used since installation", 0, _TOP_WH
-    ),
+    Metric.LOAD_TOTAL_WH: MetricInfo("Wh", Kind.COUNTER, _POSITIVE, "energy used since installation", 0, _TOP_WH),
     Metric.PV_WH: MetricInfo("Wh", Kind.ENERGY, _POSITIVE, "pv energy of the interval", 0, _TOP_WH),
-    Metric.GRID_IMPORT_WH: MetricInfo(
-        "Wh", Kind.ENERGY, _POSITIVE, "energy bought in the interval", 0, _TOP_WH
-    ),
-    Metric.GRID_EXPORT_WH: MetricInfo(
-        "Wh", Kind.ENERGY, _POSITIVE, "energy fed in in the interval", 0, _TOP_WH
-    ),
-    Metric.BATTERY_CHARGE_WH: MetricInfo(
-        "Wh", Kind.ENERGY, _POSITIVE, "energy charged in the interval", 0, _TOP_WH
-    ),
+    Metric.GRID_IMPORT_WH: MetricInfo("Wh", Kind.ENERGY, _POSITIVE, "energy bought in the interval", 0, _TOP_WH),
+    Metric.GRID_EXPORT_WH: MetricInfo("Wh", Kind.ENERGY, _POSITIVE, "energy fed in in the interval", 0, _TOP_WH),
+    Metric.BATTERY_CHARGE_WH: MetricInfo("Wh", Kind.ENERGY, _POSITIVE, "energy charged in the interval", 0, _TOP_WH),
     Metric.BATTERY_DISCHARGE_WH: MetricInfo(
         "Wh", Kind.ENERGY, _POSITIVE, "energy discharged in the interval", 0, _TOP_WH
     ),

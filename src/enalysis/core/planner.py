@@ -210,17 +210,13 @@ def _spread(needs: Sequence[StreamNeed], budgets: Sequence[Budget]) -> int:
     """Return over how many seconds of a slot to spread calls so that they fit the minute's quota."""
     calls = sum(n.cost for n in needs)
     wanted = [
-        calls * SPAN_S[b.quota.window] / max(1, b.quota.limit)
-        for b in budgets
-        if b.quota.window is QuotaWindow.MINUTE
+        calls * SPAN_S[b.quota.window] / max(1, b.quota.limit) for b in budgets if b.quota.window is QuotaWindow.MINUTE
     ]
     # In whole steps, so that one site more does not move every other one's offset.
     return _SPREAD_S * max([1, *(math.ceil(w / _SPREAD_S) for w in wanted)])
 
 
-def _due(
-    need: StreamNeed, by_scope: Mapping[str, Sequence[Budget]], paces: Mapping[str, _Pace], now: datetime
-) -> Due:
+def _due(need: StreamNeed, by_scope: Mapping[str, Sequence[Budget]], paces: Mapping[str, _Pace], now: datetime) -> Due:
     found = [paces[s] for s in need.scopes if s in paces]
     steady = max([1.0, *(p.stretch for p in found)])
     stretch = max([steady, *(p.drought for p in found)])

@@ -77,7 +77,7 @@ async def _rows(
     return tuple(_row(r, specs, [b for b in budgets if b.scope == r.account]) for r in found)
 
 
-def _row(r: Any, specs: Mapping[str, Spec], budgets: list[Budget]) -> ConnectionRow:
+def _row(r: Any, specs: Mapping[str, Spec], budgets: list[Budget]) -> ConnectionRow:  # noqa: ANN401 - a named row
     spec = specs.get(r.vendor)
     label = r.vendor if spec is None else spec.label
     state = "paused" if r.paused_at is not None else r.state
@@ -101,9 +101,7 @@ def _row(r: Any, specs: Mapping[str, Spec], budgets: list[Budget]) -> Connection
         r.calls,
         r.calls_failed,
         tuple(_quota(b) for b in budgets),
-        BackfillRow(
-            round(min(asked_days, (r.done_s or 0) / 86400), 2), round(asked_days, 2), r.backfill_next_at
-        ),
+        BackfillRow(round(min(asked_days, (r.done_s or 0) / 86400), 2), round(asked_days, 2), r.backfill_next_at),
         r.last_ok_at,
         r.next_at,
         r.quarantined,

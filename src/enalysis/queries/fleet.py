@@ -96,7 +96,7 @@ async def fleet(
     return FleetPage(_totals(rows, now), tuple(shown), len(chosen), page, per_page, vendors)
 
 
-def _row(r: Any, now: datetime) -> FleetRow:
+def _row(r: Any, now: datetime) -> FleetRow:  # noqa: ANN401 - a named row
     place = place_of(Site(r.id, r.name, r.address, r.zone, r.latitude, r.longitude, r.capacity_wp))
     dark = is_dark(place, now)
     state, reason = judging.judge(judging.Signs(r.state, r.fault, r.heard_at, r.at, dark), now)

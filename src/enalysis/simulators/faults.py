@@ -119,9 +119,7 @@ class Faults:
 
     def offset_s(self, call: Call) -> float:
         """Return how far the vendor's clock is ahead for this call, s."""
-        return sum(
-            f.seconds for f in self._set.values() if f.kind is FaultKind.CLOCK_OFFSET and _fits(f, call)
-        )
+        return sum(f.seconds for f in self._set.values() if f.kind is FaultKind.CLOCK_OFFSET and _fits(f, call))
 
     def take(self, call: Call) -> dict[FaultKind, Fault]:
         """Return the faults that spoil this call and count them down."""

@@ -102,9 +102,7 @@ def dispatch(battery: Battery, pv: Quanta, load: Quanta) -> Dispatch:
     ahead = np.concatenate((np.cumsum(costs[::-1])[::-1][1:], np.zeros(1, np.int64)))
     bound = np.minimum(ahead, room).tolist()
     stored, now, flows = [0], 0, []
-    for take, give, cost, most in zip(
-        can_take.tolist(), can_give.tolist(), costs.tolist(), bound, strict=True
-    ):
+    for take, give, cost, most in zip(can_take.tolist(), can_give.tolist(), costs.tolist(), bound, strict=True):
         flow = 0
         if take and now < most:
             gain = min(take * _KEPT // _OF, most - now)

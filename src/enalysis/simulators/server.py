@@ -70,9 +70,7 @@ def create(
     vendors: dict[str, Vendor] = {}
     accounts: list[Account] = []
     for key, simulator in SIMULATORS.items():
-        other = {
-            name.partition("/")[2]: plan for name, plan in (plans or {}).items() if name.startswith(f"{key}/")
-        }
+        other = {name.partition("/")[2]: plan for name, plan in (plans or {}).items() if name.startswith(f"{key}/")}
         own = tuple(simulator.accounts(seed, other))
         accounts += own
         vendors[key] = simulator.build(own, worlds, clock, faults)

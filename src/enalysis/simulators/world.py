@@ -332,9 +332,7 @@ class World:
         found = []
         for n, (pv, imported, exported, charged, discharged, load) in enumerate(rows):
             start = day.window.start + n * step
-            energies = Energies(
-                pv, imported, exported, charged, discharged, load, self._soc_pct(day, (n + 1) * each)
-            )
+            energies = Energies(pv, imported, exported, charged, discharged, load, self._soc_pct(day, (n + 1) * each))
             end = start + step
             touching = [(spell, w) for spell, w in befell if w.start < end <= w.end]
             found.append(Bucket(start, end, energies, awake[n], _told_at(end, touching)))

@@ -49,24 +49,19 @@ async def find_instance(conn: Conn) -> Instance | None:
 
 async def add_instance(conn: Conn, canary: bytes) -> None:
     """Write the instance row of a first start; a second writer changes nothing."""
-    await conn.execute(
-        "insert into instance (id, canary) values (1, %s) on conflict (id) do nothing", (canary,)
-    )
+    await conn.execute("insert into instance (id, canary) values (1, %s) on conflict (id) do nothing", (canary,))
 
 
 async def set_setup_hash(conn: Conn, setup_hash: bytes) -> bool:
     """Set the hash of the one-time setup secret; False once setup is done."""
-    done = await conn.execute(
-        "update instance set setup_hash = %s where id = 1 and setup_at is null", (setup_hash,)
-    )
+    done = await conn.execute("update instance set setup_hash = %s where id = 1 and setup_at is null", (setup_hash,))
     return done.rowcount == 1
 
 
 async def spend_setup(conn: Conn, setup_hash: bytes, now: datetime) -> bool:
     """Close setup for ever if the hash is the right one; of many at once exactly one wins."""
     done = await conn.execute(
-        "update instance set setup_at = %s, setup_hash = null"
-        " where id = 1 and setup_at is null and setup_hash = %s",
+        "update instance set setup_at = %s, setup_hash = null where id = 1 and setup_at is null and setup_hash = %s",
         (now, setup_hash),
     )
     return done.rowcount == 1
@@ -78,8 +73,7 @@ async def add_user(conn: Conn, email: str, name: str, password_hash: str, now: d
         async with conn.transaction():
             row = await (
                 await conn.execute(
-                    "insert into users (email, name, password_hash, created_at) values (%s, %s, %s, %s)"
-                    " returning id",
+                    "insert into users (email, name, password_hash, created_at) values (%s, %s, %s, %s) returning id",
                     (email, name, password_hash, now),
                 )
             ).fetchone()
@@ -94,8 +88,7 @@ async def find_user(conn: Conn, email: str) -> User | None:
     """Return the person with this e-mail address unless disabled."""
     row = await (
         await conn.execute(
-            "select id, email, name, password_hash from users"
-            " where lower(email) = lower(%s) and disabled_at is null",
+            "select id, email, name, password_hash from users where lower(email) = lower(%s) and disabled_at is null",
             (email,),
         )
     ).fetchone()
@@ -122,8 +115,7 @@ async def add_session(conn: Conn, token_hash: bytes, user: UUID, now: datetime, 
     """Keep a session by the hash of its token and drop those that ended."""
     await conn.execute("delete from sessions where expires_at < %s", (now,))
     await conn.execute(
-        "insert into sessions (token_hash, user_id, created_at, last_seen_at, expires_at)"
-        " values (%s, %s, %s, %s, %s)",
+        "insert into sessions (token_hash, user_id, created_at, last_seen_at, expires_at) values (%s, %s, %s, %s, %s)",
         (token_hash, user, now, now, expires_at),
     )
 
@@ -181,9 +173,7 @@ async def list_memberships(conn: Conn, user: UUID) -> Sequence[tuple[UUID, Role]
 
 async def organization_name(scope: Scope, conn: Conn) -> str:
     """Return the name of the scope's organization."""
-    row = await (
-        await conn.execute("select name from organizations where id = %s", (scope.organization,))
-    ).fetchone()
+    row = await (await conn.execute("select name from organizations where id = %s", (scope.organization,))).fetchone()
     return "" if row is None else str(row[0])
 
 

@@ -170,10 +170,8 @@ async def add_call(
     )
 
 
-async def add_rejected(
-    scope: Scope, conn: Conn, connection: UUID, rejected: Iterable[Rejected], now: datetime
-) -> None:
-    """Keep what could not be stored, with its reason and a short excerpt (NUL bytes taken out: jsonb and text refuse them)."""
+async def add_rejected(scope: Scope, conn: Conn, connection: UUID, rejected: Iterable[Rejected], now: datetime) -> None:
+    """Keep what could not be stored, with its reason and a short excerpt; NUL, which text refuses, is taken out."""
     rows = [
         (
             scope.organization,
@@ -201,7 +199,6 @@ async def add_event(
 ) -> None:
     """Add a line to the timeline."""
     await conn.execute(
-        "insert into events (organization_id, at, connection_id, site_id, kind, text)"
-        " values (%s, %s, %s, %s, %s, %s)",
+        "insert into events (organization_id, at, connection_id, site_id, kind, text) values (%s, %s, %s, %s, %s, %s)",
         (scope.organization, now, connection, site, kind, text),
     )

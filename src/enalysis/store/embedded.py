@@ -181,8 +181,7 @@ class EmbeddedServer:
                     return False
                 if not self._end(pid, signal.SIGINT, timeout_s) and not self._end(pid, signal.SIGQUIT, 10.0):
                     raise EmbeddedError(
-                        f"The PostgreSQL of {self.folder} (process {pid}) does not end. "
-                        f"{self._place.log_tail()}"
+                        f"The PostgreSQL of {self.folder} (process {pid}) does not end. {self._place.log_tail()}"
                     )
                 return True
 
@@ -344,9 +343,7 @@ class EmbeddedServer:
         except ProcessLookupError:
             return True
         except PermissionError:
-            raise EmbeddedError(
-                f"This user may not end process {pid}, the PostgreSQL of {self.folder}."
-            ) from None
+            raise EmbeddedError(f"This user may not end process {pid}, the PostgreSQL of {self.folder}.") from None
         deadline = time.monotonic() + patience_s
         while self._lives(pid):
             if time.monotonic() > deadline:

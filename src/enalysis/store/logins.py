@@ -13,9 +13,7 @@ _SERVING = (APP, ENGINE, JOBS)
 _PATHS = {JOBS: "jobs", ENGINE: "public, jobs"}
 
 
-def create_logins(
-    owner: psycopg.Connection, passwords: Mapping[str, str], *, only_missing: bool = False
-) -> None:
+def create_logins(owner: psycopg.Connection, passwords: Mapping[str, str], *, only_missing: bool = False) -> None:
     """Create the logins or set their passwords and limits again; safe to repeat.
 
     Args: owner: a connection of a login that may create roles (the owner, or a superuser when embedded).
@@ -54,8 +52,6 @@ def _create(owner: psycopg.Connection, name: str, password: str) -> None:
     attributes = "nosuperuser nobypassrls nocreatedb noreplication"
     if name != OWNER:
         attributes += " nocreaterole noinherit"
-    owner.execute(
-        sql.SQL("alter role {} with " + attributes + " password {}").format(role, sql.Literal(password))
-    )
+    owner.execute(sql.SQL("alter role {} with " + attributes + " password {}").format(role, sql.Literal(password)))
     if name in _PATHS:
         owner.execute(sql.SQL("alter role {} set search_path = " + _PATHS[name]).format(role))

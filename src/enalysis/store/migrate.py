@@ -33,7 +33,9 @@ def upgrade(conninfo: str) -> str:
         msg = f"the database's schema is newer than this release knows: {error}. Run the newer release"
         raise ConfigError(msg) from None
     except DBAPIError as error:
-        msg = f"the schema was left as it was, because migrating failed: {str(error.orig).strip().partition(chr(10))[0]}"
+        msg = (
+            f"the schema was left as it was, because migrating failed: {str(error.orig).strip().partition(chr(10))[0]}"
+        )
         raise ConfigError(msg) from None
     finally:
         engine.dispose()

@@ -16,9 +16,7 @@ Conn = AsyncConnection[TupleRow]
 named_rows = namedtuple_row
 
 # PostgreSQL's own defaults are 0: a forgotten transaction would hold its locks for ever (BAR K2).
-_OPTIONS = (
-    "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
-)
+_OPTIONS = "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
 
 
 class Database:

@@ -246,6 +246,4 @@ def _is_private(folder: Path, uid: int) -> bool:
         found = folder.lstat()
     except OSError:
         return False
-    return (
-        folder.is_dir() and not folder.is_symlink() and (found.st_uid, found.st_mode & 0o777) == (uid, 0o700)
-    )
+    return folder.is_dir() and not folder.is_symlink() and (found.st_uid, found.st_mode & 0o777) == (uid, 0o700)

@@ -19,11 +19,7 @@ from enalysis.core.quotas import (
 )
 from enalysis.store.pool import Conn
 
-# Whatever touches several windows of a scope locks them in the order in which quota_take does.
-_LOCK = (
-    "select from quota_limits where scope = %s and (%s::text is null or quota_window = %s)"
-    " order by quota_window for update"
-)
+# No vendor grants more calls than this; a header that says so is no statement about quota.
 _TOP = 1_000_000_000
 
 
@@ -46,16 +42,14 @@ class Grant:
 
 async def declared(conn: Conn, scope: str) -> bool:
     """Tell whether the quotas of a scope are known."""
-    row = await (
-        await conn.execute("select exists (select from quota_limits where scope = %s)", (scope,))
-    ).fetchone()
+    row = await (await conn.execute("select exists (select from quota_limits where scope = %s)", (scope,))).fetchone()
     return row is not None and bool(row[0])
 
 
 async def declare(conn: Conn, scope: str, quotas: Iterable[Quota]) -> None:
     """State the quotas of a scope; what was taken of a window stays counted, windows not named go."""
     quotas = list(quotas)
-    await conn.execute(_LOCK, (scope, None, None))
+    await _lock(conn, scope)
     await conn.execute(
         "delete from quota_limits where scope = %s and not quota_window = any(%s)",
         (scope, [q.window.value for q in quotas]),
@@ -96,7 +90,7 @@ async def take(conn: Conn, scope: str, cost: int, now: datetime, caller: Caller)
 async def hold(conn: Conn, scope: str, window: QuotaWindow | None, until: datetime) -> None:
     """Grant nothing of a window (None: of any) before `until`; an earlier word never shortens a later one."""
     only = None if window is None else window.value
-    await conn.execute(_LOCK, (scope, only, only))
+    await _lock(conn, scope)
     await conn.execute(
         "update quota_limits set hold_until = greatest(coalesce(hold_until, %(until)s), %(until)s)"
         " where scope = %(scope)s and (%(window)s::text is null or quota_window = %(window)s)",
@@ -104,9 +98,7 @@ async def hold(conn: Conn, scope: str, window: QuotaWindow | None, until: dateti
     )
 
 
-async def observe(
-    conn: Conn, scope: str, window: QuotaWindow, limit: int, remaining: int, now: datetime
-) -> None:
+async def observe(conn: Conn, scope: str, window: QuotaWindow, limit: int, remaining: int, now: datetime) -> None:
     """Believe the vendor where it says less is left than we counted, and where it states another limit.
 
     A limit of nothing, or of more than anybody grants, is no statement about quota and changes nothing.
@@ -114,7 +106,7 @@ async def observe(
     if not 0 < limit <= _TOP:
         return
     # Two answers that arrive together must not both add the same missing calls.
-    await conn.execute(_LOCK, (scope, window.value, window.value))
+    await _lock(conn, scope)
     await conn.execute(
         "update quota_limits set cap = %s, people_keep = %s, live_keep = %s, chosen = false"
         " where scope = %s and quota_window = %s and cap <> %s",
@@ -169,3 +161,8 @@ async def sweep(conn: Conn, now: datetime) -> int:
         (now,),
     )
     return done.rowcount
+
+
+async def _lock(conn: Conn, scope: str) -> None:
+    """Wait until nobody else changes the scope's quotas; let go at the end of the transaction."""
+    await conn.execute("select quota_lock(%s)", (scope,))

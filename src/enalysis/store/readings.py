@@ -173,8 +173,7 @@ async def _move_cursors(scope: Scope, conn: Conn, cursors: Sequence[tuple[int, d
 def _stage(name: str, keys: str, columns: tuple[str, ...]) -> str:
     body = ", ".join(f"{c} double precision" for c in columns)
     return (
-        f"create temp table if not exists {name} ({keys}, {body}, quality smallint, extra jsonb)"
-        " on commit delete rows"
+        f"create temp table if not exists {name} ({keys}, {body}, quality smallint, extra jsonb) on commit delete rows"
     )
 
 
@@ -182,15 +181,10 @@ def _distinct(columns: Iterable[str]) -> str:
     return " or ".join(f"(s.{c} is not null and s.{c} is distinct from t.{c})" for c in columns)
 
 
-_KEY = (
-    "t.organization_id = %s and t.device_id = s.device_id"
-    " and t.start = s.start and t.duration_s = s.duration_s"
-)
+_KEY = "t.organization_id = %s and t.device_id = s.device_id and t.start = s.start and t.duration_s = s.duration_s"
 _I = ", ".join(_INTERVAL_COLUMNS)
 _S = ", ".join(_SAMPLE_COLUMNS)
-_STAGE_INTERVALS = _stage(
-    "stage_intervals", "device_id bigint, start timestamptz, duration_s int", _INTERVAL_COLUMNS
-)
+_STAGE_INTERVALS = _stage("stage_intervals", "device_id bigint, start timestamptz, duration_s int", _INTERVAL_COLUMNS)
 _STAGE_SAMPLES = _stage("stage_samples", "device_id bigint, at timestamptz", _SAMPLE_COLUMNS)
 _INSERT_INTERVALS = f"""
     insert into intervals (organization_id, device_id, start, duration_s, {_I}, quality, extra)
@@ -226,7 +220,7 @@ _INSERT_SAMPLES = f"""
         {", ".join(f"{c} = coalesce(excluded.{c}, t.{c})" for c in _SAMPLE_COLUMNS)},
         quality = t.quality | excluded.quality, extra = coalesce(excluded.extra, t.extra)
     where {" or ".join(f"(excluded.{c} is not null and excluded.{c} is distinct from t.{c})" for c in _SAMPLE_COLUMNS)}
-"""  # noqa: E501 - column names of our own enum
+"""
 _LIVE = ("pv_w", "grid_w", "battery_w", "load_w")
 
 
@@ -248,8 +242,7 @@ def _newest(samples: bool, intervals: bool) -> str:
     sets = [_taken(c, newer_s, same_s) for c in ("at", *_LIVE)]
     sets += [_taken(c, newer_i, same_i) for c in ("start", "duration_s", *energies)]
     told = " or ".join(
-        f"(excluded.{c} is not null and excluded.{c} is distinct from l.{c})"
-        for c in (*_LIVE, *energies, "soc_pct")
+        f"(excluded.{c} is not null and excluded.{c} is distinct from l.{c})" for c in (*_LIVE, *energies, "soc_pct")
     )
     return f"""
     with s as (

@@ -147,9 +147,7 @@ class Keyring:
         Raises: SealBroken: wrapped by another operator's key, for another organization, or changed.
         """
         if wrapped[:1] != _FORMAT or len(wrapped[_WRAPPED_BODY]) != KEY_BYTES + _TAG_BYTES:
-            raise SealBroken(
-                f"The key of organization {organization} was cut or changed. Restore it from a backup."
-            )
+            raise SealBroken(f"The key of organization {organization} was cut or changed. Restore it from a backup.")
         self._refuse_other_key(wrapped[_WRAPPED_ID], f"The key of organization {organization}")
         try:
             key = self._wrap.decrypt(
@@ -174,9 +172,7 @@ class Keyring:
 
         Raises: SealBroken: it was made by another key, or changed. Nothing may be sealed then.
         """
-        broken = SealBroken(
-            "The mark that proves ENCRYPTION_KEY was cut or changed. Restore it from a backup."
-        )
+        broken = SealBroken("The mark that proves ENCRYPTION_KEY was cut or changed. Restore it from a backup.")
         if sealed[:1] != _FORMAT or len(sealed[_CANARY_BODY]) != len(_CANARY) + _TAG_BYTES:
             raise broken
         self._refuse_other_key(sealed[_CANARY_ID], "This database")

@@ -231,9 +231,7 @@ async def list_meters(scope: Scope, conn: Conn, site: UUID) -> list[Meter]:
     return [Meter(i, MeterKind(k), p) for i, k, p in rows]
 
 
-async def add_source(
-    scope: Scope, conn: Conn, meter: UUID, device: int, valid_from: datetime | None = None
-) -> None:
+async def add_source(scope: Scope, conn: Conn, meter: UUID, device: int, valid_from: datetime | None = None) -> None:
     """Let a device feed a meter from `valid_from` on (None: for all its past); once there, nothing changes."""
     await conn.execute(
         "insert into meter_sources (organization_id, meter_id, device_id, valid_from)"

@@ -107,11 +107,12 @@ async def set_polled(
 ) -> None:
     """Write down how a poll ended, and whether the vendor was asked at all. The cursor moves with the data."""
     await conn.execute(
-        "update streams set polled_at = case when %s then %s else polled_at end, claimed_until = null, wait_until = %s, fault = %s, fault_text = %s,"
+        "update streams set claimed_until = null, wait_until = %s, fault = %s, fault_text = %s,"
+        " polled_at = case when %s then %s else polled_at end,"
         " failures = case when %s then 0 else failures + 1 end,"
         " last_ok_at = case when %s then %s else last_ok_at end"
         " where organization_id = %s and id = %s",
-        (asked, now, wait_until, fault, fault_text, ok, ok, now, scope.organization, stream),
+        (wait_until, fault, fault_text, asked, now, ok, ok, now, scope.organization, stream),
     )
 
 
@@ -119,8 +120,7 @@ async def set_next(scope: Scope, conn: Conn, dues: Sequence[tuple[int, datetime,
     """Set when streams are due next, and why."""
     async with conn.cursor() as cur:
         await cur.executemany(
-            "update streams set next_at = %s, why = %s, claimed_until = null"
-            " where organization_id = %s and id = %s",
+            "update streams set next_at = %s, why = %s, claimed_until = null where organization_id = %s and id = %s",
             [(at, why, scope.organization, stream) for stream, at, why in sorted(dues)],
         )
 

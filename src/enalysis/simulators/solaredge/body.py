@@ -173,21 +173,14 @@ def devices(view: View, types: Sequence[str]) -> list[Body]:
     wanted = {name for listed in types for name in listed.split(",")} or {"INVERTER"}
     if wanted - _TYPES.keys() - _OTHER_TYPES:
         raise _bad("Unknown device type")
-    return [
-        _device(view, unit, name)
-        for name, kind in _TYPES.items()
-        if name in wanted
-        for unit in view.family(kind)
-    ]
+    return [_device(view, unit, name) for name, kind in _TYPES.items() if name in wanted for unit in view.family(kind)]
 
 
 def telemetry(view: View, family: str, ask: Ask, now: datetime, serials: Sequence[str] | None = None) -> Body:
     """Return all series of a family of devices by serial number, or those of the serials asked for."""
     units = _chosen(view, family, serials)
     found = {
-        unit.serial: {
-            c.name: _series(view, unit, c, ask, now, full=family == "inverters") for c in unit.channels
-        }
+        unit.serial: {c.name: _series(view, unit, c, ask, now, full=family == "inverters") for c in unit.channels}
         for unit in units
         if unit.since < ask.window.end and (unit.until is None or unit.until > ask.window.start)
     }

@@ -147,12 +147,8 @@ class SolarEdgeCloud:
         for plan in PLANS.values():
             found.append(Figure(KEY, f"{plan.label}: calls a minute", str(plan.per_minute), plan.documented))
             found.append(Figure(KEY, f"{plan.label}: calls a month", str(plan.per_month), plan.documented))
-        found.append(
-            Figure(KEY, "a quarter hour is published after", f"{self.switches.delay_s} s", documented=False)
-        )
-        found.append(
-            Figure(KEY, "credits come back on the day of the month", str(_BILLED_FROM.day), documented=False)
-        )
+        found.append(Figure(KEY, "a quarter hour is published after", f"{self.switches.delay_s} s", documented=False))
+        found.append(Figure(KEY, "credits come back on the day of the month", str(_BILLED_FROM.day), documented=False))
         return found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -85,9 +85,7 @@ class Unit:
         """Tell whether this device was there in the bucket and awake."""
         if bucket.start < self.since or (self.until is not None and bucket.start >= self.until):
             return False
-        return (
-            self.kind is not DeviceKind.INVERTER or bucket.awake or bucket.energies.battery_discharge_wh > 0
-        )
+        return self.kind is not DeviceKind.INVERTER or bucket.awake or bucket.energies.battery_discharge_wh > 0
 
 
 def _energies(name: str, metric: Metric, pick: Callable[[Unit, Bucket], float]) -> tuple[Channel, Channel]:
@@ -238,12 +236,7 @@ class View:
         """Return the quarters that touch the window."""
         touched = Window(floor_time(window.start, STEP_S), window.end)
         days = local_days(touched, self.zone)
-        return [
-            b
-            for day in days
-            for b in self.world.buckets(day, STEP_S)
-            if touched.start <= b.start < touched.end
-        ]
+        return [b for day in days for b in self.world.buckets(day, STEP_S) if touched.start <= b.start < touched.end]
 
     def _points(
         self,
@@ -253,17 +246,10 @@ class View:
         channel: Channel,
         unit: Unit,
     ) -> Points:
-        return [
-            (b.start, channel.value(unit, b) if self._published(b, now) and tells(b) else None)
-            for b in buckets
-        ]
+        return [(b.start, channel.value(unit, b) if self._published(b, now) and tells(b) else None) for b in buckets]
 
     def _published(self, bucket: Bucket, now: datetime) -> bool:
-        return (
-            bucket.told_at is not None
-            and bucket.told_at + self.delay <= now
-            and bucket.start >= self.installed
-        )
+        return bucket.told_at is not None and bucket.told_at + self.delay <= now and bucket.start >= self.installed
 
     def _make_units(self) -> list[Unit]:
         site, replaced = self.world.site, self.world.site.inverter_replaced

@@ -475,7 +475,9 @@ declare
     known boolean := false;
 begin
     granted := true;
-    for l in select * from quota_limits q where q.scope = p_scope order by q.quota_window for update loop
+    -- One at a time in a scope: locking its rows one after the other deadlocks with who adds or drops a window.
+    perform quota_lock(p_scope);
+    for l in select * from quota_limits q where q.scope = p_scope order by q.quota_window loop
         known := true;
         select coalesce(sum(w.taken), 0) into used from quota_windows w
         where w.scope = p_scope and w.quota_window = l.quota_window
@@ -504,6 +506,10 @@ begin
     end if;
     return next;
 end $$;
+
+create function quota_lock(p_scope text) returns void language sql volatile as $$
+    select pg_advisory_xact_lock(hashtextextended('enalysis.quota:' || p_scope, 0))
+$$;
 
 create function quota_slice(p_slice_s int, p_at timestamptz) returns timestamptz language sql immutable as $$
     select to_timestamp(floor(extract(epoch from p_at) / p_slice_s) * p_slice_s)
