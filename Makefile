@@ -33,7 +33,7 @@ run: $(STAMP)
 
 # pytest exits with 5 where nothing was collected, so an empty run fails.
 test: $(STAMP) browser
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .

@@ -53,7 +53,7 @@ NUMBERS: list[object] = [
     [412.0],
     (412.0,),
     {"value": 412.0},
-    object(),
+    type,
     datetime(2026, 6, 2, tzinfo=UTC),
 ]
 

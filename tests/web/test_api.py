@@ -153,8 +153,7 @@ async def test_nobody_reads_another_organizations_things(house: House, browser: 
     site, connection = uuid4(), uuid4()
     async with house.runtime.db.org(foreign) as conn:
         await conn.execute(
-            "insert into sites (organization_id, id, name, zone, created_at)"
-            " values (%s, %s, 'Secret', 'UTC', now())",
+            "insert into sites (organization_id, id, name, zone, created_at) values (%s, %s, 'Secret', 'UTC', now())",
             (foreign.organization, site),
         )
         await conn.execute(

@@ -67,9 +67,7 @@ async def chromium(chromium_path: str) -> AsyncIterator[Chromium]:
 
 
 @asynccontextmanager
-async def visiting(
-    chromium: Chromium, house: House, **looks: object
-) -> AsyncIterator[tuple[Page, list[str]]]:
+async def visiting(chromium: Chromium, house: House, **looks: object) -> AsyncIterator[tuple[Page, list[str]]]:
     """Open a signed-in page; what the browser complains of meanwhile is collected."""
     context: BrowserContext = await chromium.new_context(base_url=house.runtime.settings.public_url, **looks)  # type: ignore[arg-type] # Playwright's own words
     page = await context.new_page()
@@ -93,9 +91,7 @@ def faults(complaints: list[str]) -> list[str]:
 
 async def sideways(page: Page) -> int:
     """Return by how many pixels the page is wider than the screen."""
-    width = await page.evaluate(
-        "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    )
+    width = await page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
     return int(width)
 
 
@@ -152,16 +148,12 @@ async def test_live_parts_refresh_and_say_when_they_cannot(served: House, chromi
         assert await page.input_value("#q") == "half a wor", "typing is not lost"
         assert faults(complaints) == []
         await page.context.set_offline(offline=True)
-        await page.evaluate(
-            "() => htmx.ajax('GET', '/', {target: '#list', select: '#list'}).catch(() => null)"
-        )
+        await page.evaluate("() => htmx.ajax('GET', '/', {target: '#list', select: '#list'}).catch(() => null)")
         await page.wait_for_selector("#connection-lost:not([hidden])")
         assert "cannot be reached" in await page.inner_text("#connection-lost")
         await page.context.set_offline(offline=False)
         await page.context.clear_cookies()
-        await page.evaluate(
-            "() => htmx.ajax('GET', '/', {target: '#list', select: '#list'}).catch(() => null)"
-        )
+        await page.evaluate("() => htmx.ajax('GET', '/', {target: '#list', select: '#list'}).catch(() => null)")
         await page.wait_for_url("**/sign-in")
 
 

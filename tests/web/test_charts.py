@@ -21,9 +21,7 @@ QUARTER = timedelta(minutes=15)
 ENERGY = st.one_of(st.none(), st.floats(min_value=0, max_value=1e8))
 
 
-def quarter(
-    start: datetime, state: str = "stored", values: Mapping[str, float | None] | None = None
-) -> Quarter:
+def quarter(start: datetime, state: str = "stored", values: Mapping[str, float | None] | None = None) -> Quarter:
     """Return a quarter of an hour, unknown but for the values given."""
     blank = Quarter(start, start + QUARTER, *(None,) * 8, 0, state)
     return replace(blank, **(values or {}))  # type: ignore[arg-type] # names of energies
@@ -50,28 +48,21 @@ def test_everything_drawn_lies_in_the_frame_and_stacks_exactly(rows: list[tuple[
         "load_wh",
     )
     quarters = [
-        quarter(at, values=dict(zip(names, row, strict=True)))
-        for at, row in zip(midday(8), rows, strict=False)
+        quarter(at, values=dict(zip(names, row, strict=True))) for at, row in zip(midday(8), rows, strict=False)
     ]
     chart = day_chart(day_of(quarters), LATER)
     assert all(b.y >= -0.01 and b.y + b.height <= 100.01 for b in chart.bars)
     assert all(b.x >= 0 and b.x + b.width <= 100.01 for b in chart.bars)
     assert len(chart.power_ticks) <= 10
     assert chart.zero in {t.at for t in chart.power_ticks}
-    gaps_between = {
-        round(b.at - a.at, 2) for a, b in zip(chart.power_ticks, chart.power_ticks[1:], strict=False)
-    }
+    gaps_between = {round(b.at - a.at, 2) for a, b in zip(chart.power_ticks, chart.power_ticks[1:], strict=False)}
     assert max(gaps_between) - min(gaps_between) < 0.05
     above = sum(b.height for b in chart.bars if b.y + b.height <= chart.zero + 0.01)
     below = sum(b.height for b in chart.bars if b.y >= chart.zero - 0.01 and b.height)
     factor = {"kW": 1e3, "MW": 1e6, "GW": 1e9}[chart.unit] / 4
     per_percent = tick(chart.power_ticks[0].label) * factor / chart.zero
-    assert above * per_percent == pytest.approx(
-        sum(v or 0 for r in rows for v in r[:3]), rel=0.01, abs=per_percent
-    )
-    assert below * per_percent == pytest.approx(
-        sum(v or 0 for r in rows for v in r[3:5]), rel=0.01, abs=per_percent
-    )
+    assert above * per_percent == pytest.approx(sum(v or 0 for r in rows for v in r[:3]), rel=0.01, abs=per_percent)
+    assert below * per_percent == pytest.approx(sum(v or 0 for r in rows for v in r[3:5]), rel=0.01, abs=per_percent)
 
 
 def tick(label: str) -> float:
@@ -144,9 +135,7 @@ def test_now_is_marked_on_the_day_itself_only() -> None:
 )
 def test_a_gap_says_why(state: str, hours_ago: int, place: Place | None, words: str, *, shaded: bool) -> None:
     start = midday()[0]
-    (absence,) = absences(
-        day_of([quarter(start, state)]), start + QUARTER + timedelta(hours=hours_ago), place
-    )
+    (absence,) = absences(day_of([quarter(start, state)]), start + QUARTER + timedelta(hours=hours_ago), place)
     assert (absence.words, absence.shaded) == (words, shaded)
 
 

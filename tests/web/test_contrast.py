@@ -59,9 +59,7 @@ def contrast(one: RGB, other: RGB) -> float:
 
 def seen_by(kind: str, colour: RGB) -> RGB:
     """Return a colour as somebody with that deficiency sees it."""
-    red, green, blue = (
-        min(1.0, max(0.0, sum(k * c for k, c in zip(row, colour, strict=True)))) for row in BLIND[kind]
-    )
+    red, green, blue = (min(1.0, max(0.0, sum(k * c for k, c in zip(row, colour, strict=True)))) for row in BLIND[kind])
     return red, green, blue
 
 

@@ -44,10 +44,7 @@ async def test_of_many_setups_at_once_one_wins(house: House) -> None:
     for visitor in visitors:
         await visitor.get("/setup")
     answers = await asyncio.gather(
-        *(
-            v.post("/setup", **(FORM | {"secret": secret, "email": f"{n}@example.org"}))
-            for n, v in enumerate(visitors)
-        )
+        *(v.post("/setup", **(FORM | {"secret": secret, "email": f"{n}@example.org"})) for n, v in enumerate(visitors))
     )
     assert sorted(a.status_code for a in answers).count(303) == 1
     assert {a.status_code for a in answers} <= {303, 404, 422}
@@ -59,9 +56,7 @@ async def test_a_stranger_is_sent_to_sign_in_and_back(house: House, browser: Bro
     assert away.status_code == 303
     assert away.headers["location"] == "/sign-in?next=%2Fconnections%3Ffetched%3D3"
     await browser.get(away.headers["location"])
-    back = await browser.post(
-        "/sign-in", email=EMAIL.upper(), password=PASSWORD, next="/connections?fetched=3"
-    )
+    back = await browser.post("/sign-in", email=EMAIL.upper(), password=PASSWORD, next="/connections?fetched=3")
     assert (back.status_code, back.headers["location"]) == (303, "/connections?fetched=3")
 
 

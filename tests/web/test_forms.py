@@ -51,9 +51,7 @@ def test_control_characters_are_refused_without_repeating_them(text: str) -> Non
 
 
 def test_only_the_cards_fields_are_read_and_the_required_ones_missed() -> None:
-    given = forms.credential(
-        SPEC, {"field-api_key": " ", "field-site": "7", "field-else": "x", "api_key": "y"}
-    )
+    given = forms.credential(SPEC, {"field-api_key": " ", "field-site": "7", "field-else": "x", "api_key": "y"})
     assert given == {"api_key": "", "site": "7"}
     assert forms.missing(SPEC, given) == {"api_key": "Enter the API key."}
     assert forms.missing(SPEC, {"api_key": "k", "site": ""}) == {}

@@ -59,9 +59,7 @@ async def test_every_answer_carries_the_headers(house: House, browser: Browser) 
             answer = await visitor.ask(method, path)
             statuses.add(answer.status_code)
             missing += [
-                f"{method} {path}: {name}"
-                for name, value in HEADERS.items()
-                if answer.headers.get(name) != value
+                f"{method} {path}: {name}" for name, value in HEADERS.items() if answer.headers.get(name) != value
             ]
             kept = answer.headers["cache-control"]
             if kept != ("no-cache" if path == "/static/css/app.css" else "no-store"):
@@ -73,9 +71,7 @@ async def test_every_answer_carries_the_headers(house: House, browser: Browser) 
     assert fell == []
 
 
-async def test_a_crash_tells_a_number_and_nothing_else(
-    house: House, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_crash_tells_a_number_and_nothing_else(house: House, caplog: pytest.LogCaptureFixture) -> None:
     async def fall(canary: str) -> None:
         raise ZeroDivisionError(canary)
 
@@ -149,15 +145,11 @@ async def test_no_unsafe_route_takes_a_foreign_request(house: House, browser: Br
             tried += 1
             token = {} if "X-CSRF-Token" in headers else {"X-CSRF-Token": browser.token}
             answer = await browser.ask(method, real, headers | token, data={"do": "test"})
-            if answer.status_code != 403 or "oreign" not in answer.text + "Foreign" * (
-                "<html" in answer.text
-            ):
+            if answer.status_code != 403 or "oreign" not in answer.text + "Foreign" * ("<html" in answer.text):
                 accepted.append((method, path, sender, answer.status_code))
     assert accepted == []
     assert tried >= 60
-    assert (await browser.get("/connections")).text.count(str(connection)) > 2, (
-        "all of it left everything standing"
-    )
+    assert (await browser.get("/connections")).text.count(str(connection)) > 2, "all of it left everything standing"
     assert (await browser.call("DELETE", f"/api/v1/connections/{connection}")).status_code == 204
 
 

@@ -32,9 +32,7 @@ async def test_without_a_database(house: House, base: Base) -> None:
     await browser.sign_in()
     with psycopg.connect(base.cluster.server.admin_conninfo, autocommit=True) as admin:
         admin.execute(f"alter database {base.name} with allow_connections false")
-        admin.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (base.name,)
-        )
+        admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (base.name,))
     assert (await browser.get("/live")).text == "ok"
     ready = await browser.get("/ready")
     assert (ready.status_code, ready.text) == (503, "no")

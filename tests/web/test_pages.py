@@ -98,9 +98,7 @@ async def test_a_site(house: House, browser: Browser, owner: Scope) -> None:
     assert "Rua do Almada Good Reporting Porto, Portugal 4.00 kWp Europe/Lisbon" in told
     flows = {
         key: (word, float(value))
-        for key, word, value in re.findall(
-            r'data-flow="(\w+)" data-word="([\w ]+)" data-value="([\d.]+)"', page.text
-        )
+        for key, word, value in re.findall(r'data-flow="(\w+)" data-word="([\w ]+)" data-value="([\d.]+)"', page.text)
     }
     assert set(flows) == {"pv", "grid", "load"}
     sign = {"importing": 1, "exporting": -1, "balanced": 0}[flows["grid"][0]]
@@ -112,9 +110,7 @@ async def test_a_site(house: House, browser: Browser, owner: Scope) -> None:
     for name in ("pv_wh", "grid_import_wh", "grid_export_wh", "load_wh"):
         values = [None if text == "" else float(text) for metric, text in cells if metric == name]
         assert len(values) >= 96
-        assert values[-96:] == [getattr(q, name) for q in shown.quarters], (
-            "the table is the query, to the bit"
-        )
+        assert values[-96:] == [getattr(q, name) for q in shown.quarters], "the table is the query, to the bit"
     starts = re.findall(r'<tr data-start="([^"]+)"', page.text)
     assert (starts[0], starts[-1], len(starts)) == ("2026-06-01T23:00:00Z", "2026-06-02T22:45:00Z", 96)
     assert page.text.count('class="c-pv" x=') == sum(bool(q.pv_wh) for q in shown.quarters)
@@ -175,10 +171,7 @@ async def test_connections(house: House, browser: Browser, owner: Scope) -> None
         assert value not in page.text
     fetch = await browser.post(f"/connections/{connection}/fetch")
     assert fetch.headers["location"].startswith("/connections?fetched=")
-    assert (
-        "will start as soon as the quota allows"
-        in (await browser.get(fetch.headers["location"].split("#")[0])).text
-    )
+    assert "will start as soon as the quota allows" in (await browser.get(fetch.headers["location"].split("#")[0])).text
 
     ask = await browser.get(f"/connections/{connection}/remove")
     assert "This deletes at once, and for good" in ask.text
@@ -205,14 +198,10 @@ async def test_connecting_step_by_step(house: House, browser: Browser) -> None:
     assert (nothing.status_code, "Enter the " in words(nothing.text)) == (422, True)
     assert 'value="Porto"' in nothing.text
     assert re.search(r'value="business" checked', nothing.text)
-    wrong = await browser.post(
-        "/connections/new", do="save", **entered | {"field-api_key": "SANDBOX-NOT-A-KEY"}
-    )
+    wrong = await browser.post("/connections/new", do="save", **entered | {"field-api_key": "SANDBOX-NOT-A-KEY"})
     assert wrong.status_code == 422
     assert "refused the key" in wrong.text
-    tested = await browser.post(
-        "/connections/new", do="test", **entered | {"field-api_key": f" {key[:9]} {key[9:]}\n"}
-    )
+    tested = await browser.post("/connections/new", do="test", **entered | {"field-api_key": f" {key[:9]} {key[9:]}\n"})
     assert tested.status_code == 200
     assert re.search(
         r"It works: 1 site, 4\.00 kWp, [\d.]+ k?W now, [\d.]+ k?Wh today, last data 7 min ago\.",
@@ -220,9 +209,7 @@ async def test_connecting_step_by_step(house: House, browser: Browser) -> None:
     )
     assert key not in tested.text
     said = {"HX-Request": "true", "Origin": "http://localhost:3000", "X-CSRF-Token": browser.token}
-    bit = await browser.ask(
-        "POST", "/connections/new", said, data=entered | {"do": "test", "field-api_key": key}
-    )
+    bit = await browser.ask("POST", "/connections/new", said, data=entered | {"do": "test", "field-api_key": key})
     assert bit.text.lstrip().startswith('<div id="result"')
     assert "It works" in bit.text
 
@@ -255,9 +242,7 @@ async def test_hostile_names_stay_text(house: House, browser: Browser, owner: Sc
             assert page.status_code == 200
             assert payload in unescape(page.text)
             assert page.text.count("<script") == page.text.count('<script src="/static/')
-            assert not re.search(
-                r"<[a-z][^>]*\son\w+\s*=", page.text.replace("&#39;", "").replace("&#34;", "")
-            )
+            assert not re.search(r"<[a-z][^>]*\son\w+\s*=", page.text.replace("&#39;", "").replace("&#34;", ""))
             assert "<img" not in page.text
             assert not set("<>\"'") & set(payload) or payload not in page.text
         api = await browser.get(f"/api/v1{address}")

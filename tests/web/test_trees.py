@@ -27,9 +27,7 @@ ONE = DeviceRow(
 )
 
 
-def device(
-    number: int, ref: str, parent: str | None, kind: str = "inverter", connection: str = "c"
-) -> DeviceRow:
+def device(number: int, ref: str, parent: str | None, kind: str = "inverter", connection: str = "c") -> DeviceRow:
     """Return a device named after its reference."""
     return replace(ONE, id=number, ref=ref, parent_ref=parent, kind=kind, name=ref, connection=connection)
 
@@ -84,9 +82,7 @@ def test_a_chain_of_ten_thousand_is_no_harm() -> None:
         ("inverter", (), None, ""),
     ],
 )
-def test_the_sign_of_a_power_is_a_word(
-    kind: str, feeds: tuple[str, ...], power: float | None, word: str
-) -> None:
+def test_the_sign_of_a_power_is_a_word(kind: str, feeds: tuple[str, ...], power: float | None, word: str) -> None:
     twig = Twig(replace(ONE, kind=kind, feeds=feeds, power_w=power), 0)
     assert twig.doing == word
     assert twig.power_w == (None if power is None else abs(power))

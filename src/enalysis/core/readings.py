@@ -85,12 +85,12 @@ def sift(samples: Iterable[Sample], intervals: Iterable[Interval], now: datetime
         reason = _bad_time(s.at, now)
         values = _good(s.device, s.at, s.values, SAMPLE_METRICS, reason, out.rejected)
         if values:
-            out.samples.append(Sample(s.device, s.at, values, s.quality, s.extra))
+            out.samples.append(Sample(s.device, s.at, values, s.quality, _beside(s.extra)))
     for i in intervals:
         reason = _bad_interval(i, now)
         values = _good(i.device, i.start, i.values, INTERVAL_METRICS, reason, out.rejected)
         if values:
-            out.intervals.append(Interval(i.device, i.start, i.duration_s, values, i.quality, i.extra))
+            out.intervals.append(Interval(i.device, i.start, i.duration_s, values, i.quality, _beside(i.extra)))
     return out
 
 
@@ -126,6 +126,29 @@ def _good(
         else:
             rejected.append(Rejected(device, at, metric.value, why, _shown(value)))
     return good
+
+
+def _beside(extra: Mapping[str, object] | None) -> Mapping[str, object] | None:
+    return {_text(k): _plain(v) for k, v in extra.items()} if extra else None
+
+
+def _plain(value: object) -> object:
+    """Return what the database's JSON can hold of a value: one NUL in it would cost the whole batch."""
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return {_text(str(k)): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return None if _is_huge(value) or not math.isfinite(value) else value
+    return _text(_shown(value))
+
+
+def _text(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _shown(value: object) -> str:

@@ -1,6 +1,5 @@
 """Writing readings: samples, intervals, latest, revisions, coverage and cursors in one transaction."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -120,7 +119,7 @@ def _merged(
         for r in found:
             quality |= int(r.quality)
             extra = r.extra or extra
-        out.append((*key, *map(values.get, metrics), quality, None if extra is None else json.dumps(extra)))
+        out.append((*key, *map(values.get, metrics), quality, None if extra is None else dict(extra)))
     return out
 
 

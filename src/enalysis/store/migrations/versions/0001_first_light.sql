@@ -426,13 +426,12 @@ begin
             part := parent || to_char(m, '_YYYY_MM');
             if to_regclass('public.' || part) is null then
                 perform pg_advisory_xact_lock(hashtext('enalysis.partitions'));
-                if to_regclass('public.' || part) is null then
-                    execute format(
-                        'create table %I partition of %I for values from (%L) to (%L)',
-                        part, parent,
-                        m::timestamp at time zone 'UTC', (m + interval '1 month')::timestamp at time zone 'UTC');
-                    made := made + 1;
-                end if;
+                -- Looked up again by the statement itself: what was looked up before waiting may be stale.
+                execute format(
+                    'create table if not exists %I partition of %I for values from (%L) to (%L)',
+                    part, parent,
+                    m::timestamp at time zone 'UTC', (m + interval '1 month')::timestamp at time zone 'UTC');
+                made := made + 1;
             end if;
         end loop;
         m := (m + interval '1 month')::date;
