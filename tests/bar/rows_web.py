@@ -42,9 +42,7 @@ async def k1(base: Base, down_s: float = 60.0) -> Row:
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with httpx2.AsyncClient(
-            base_url=f"http://localhost:{port}", trust_env=False, timeout=10
-        ) as client:
+        async with httpx2.AsyncClient(base_url=f"http://localhost:{port}", trust_env=False, timeout=10) as client:
             up_s = await _until(client, 200, _START_S)
             before = await _watch(client, 3.0)
             _allow(base, connections=False)
@@ -119,9 +117,7 @@ def _allow(base: Base, *, connections: bool) -> None:
     with psycopg.connect(base.cluster.server.admin_conninfo, autocommit=True) as admin:
         admin.execute(f"alter database {base.name} with allow_connections {str(connections).lower()}")
         if not connections:
-            admin.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (base.name,)
-            )
+            admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (base.name,))
 
 
 def _environment(base: Base, port: int) -> dict[str, str]:

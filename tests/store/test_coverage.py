@@ -15,7 +15,7 @@ from enalysis.core.intervals import Window, day_window
 from enalysis.store.pool import Database
 from enalysis.store.readings import Ingest, ingest
 from tests.conftest import NOW, Base, Cluster, make_organization
-from tests.store.shared import shared_base
+from tests.databases import fresh_base
 
 WORTH = ".rxnqs"
 Told = tuple[int, int, Run]
@@ -25,7 +25,8 @@ Key = tuple[int, date]
 @pytest.fixture(scope="module")
 def base(cluster: Cluster) -> Iterator[Base]:
     """Share one database: each test has its own organization."""
-    yield from shared_base(cluster)
+    with fresh_base(cluster) as made:
+        yield made
 
 
 def random_run(chance: random.Random, day: date, slots: int) -> Run:

@@ -12,7 +12,7 @@ from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
 from enalysis.store.readings import Ingest, IntervalRow, SampleRow, ingest
 from tests.conftest import NOW, Base, Cluster
-from tests.store.shared import shared_base
+from tests.databases import fresh_base
 
 AT = datetime(2026, 6, 2, 8, 0, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
@@ -21,7 +21,8 @@ QUARTER = timedelta(minutes=15)
 @pytest.fixture(scope="module")
 def base(cluster: Cluster) -> Iterator[Base]:
     """Share one database: each test has its own organization."""
-    yield from shared_base(cluster)
+    with fresh_base(cluster) as made:
+        yield made
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from enalysis.store.pool import Conn, Database
 from enalysis.store.quotas import Caller
 from tests.conftest import NOW, Base, Cluster
 from tests.core.fleet import REAL_S, quota
-from tests.store.shared import shared_base
+from tests.databases import fresh_base
 
 MINUTE, HOUR, DAY, MONTH = QuotaWindow.MINUTE, QuotaWindow.HOUR, QuotaWindow.DAY, QuotaWindow.MONTH
 ALL = [quota(MINUTE, 4), quota(HOUR, 20), quota(DAY, 60), quota(MONTH, 300)]
@@ -25,7 +25,8 @@ ALL = [quota(MINUTE, 4), quota(HOUR, 20), quota(DAY, 60), quota(MONTH, 300)]
 @pytest.fixture(scope="module")
 def base(cluster: Cluster) -> Iterator[Base]:
     """Share one database: each test begins with nobody's quotas."""
-    yield from shared_base(cluster)
+    with fresh_base(cluster) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

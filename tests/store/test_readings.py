@@ -20,7 +20,7 @@ from enalysis.store.pool import Database
 from enalysis.store.readings import Ingest, Ingested, IntervalRow, SampleRow, ingest
 from enalysis.store.sites import Site
 from tests.conftest import NOW, Base, Cluster, make_organization
-from tests.store.shared import shared_base
+from tests.databases import fresh_base
 
 AT = datetime(2026, 6, 2, 8, 45, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
@@ -31,7 +31,8 @@ NOTHING = Ingested(0, 0, 0, 0)
 @pytest.fixture(scope="module")
 def base(cluster: Cluster) -> Iterator[Base]:
     """Share one database: each test has its own organization."""
-    yield from shared_base(cluster)
+    with fresh_base(cluster) as made:
+        yield made
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 """Writing readings: samples, intervals, latest, revisions, coverage and cursors in one transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from itertools import pairwise
+from operator import attrgetter
+
+from psycopg.errors import UniqueViolation
 
 from enalysis.core.access import Scope
 from enalysis.core.coverage import Run, joined
@@ -11,6 +15,8 @@ from enalysis.store.pool import Conn
 
 _SAMPLE_COLUMNS = tuple(m.value for m in SAMPLE_METRICS)
 _INTERVAL_COLUMNS = tuple(m.value for m in INTERVAL_METRICS)
+# From so many rows on other statements than those of a poll's handful are the quicker ones.
+_MANY = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,7 @@ async def ingest(scope: Scope, conn: Conn, what: Ingest, now: datetime) -> Inges
     """
     samples = await _write_samples(scope, conn, what.samples)
     new, changed, restated = await _write_intervals(scope, conn, what.intervals, now)
-    if what.samples or what.intervals:
-        await conn.execute(_LATEST[bool(what.samples), bool(what.intervals)], {"org": scope.organization})
+    await _renew_latest(scope, conn, what)
     await _write_coverage(scope, conn, what.coverage)
     await _move_cursors(scope, conn, what.cursors)
     return Ingested(samples, new, changed, restated)
@@ -79,16 +84,27 @@ async def _write_intervals(
         return 0, 0, 0
     await conn.execute(_STAGE_INTERVALS)
     await conn.execute("delete from stage_intervals")
-    merged = _merged(((r.device, r.start, r.duration_s), r) for r in rows)
-    types = ["int8", "timestamptz", "int4", *(["float8"] * len(_INTERVAL_COLUMNS)), "int2", "jsonb"]
-    await _copy(conn, "stage_intervals", types, merged)
-    done = await conn.execute(_INSERT_INTERVALS, (scope.organization,))
-    new, changed, restated = done.rowcount, 0, 0
-    if new < len(merged):
+    count, staged = _staged(rows, attrgetter("device", "start", "duration_s"), INTERVAL_METRICS)
+    types = ["int8", "timestamptz", "int4", *(["float8"] * len(_INTERVAL_COLUMNS)), "int2", "jsonb", "bool"]
+    await _copy(conn, "stage_intervals", types, staged)
+    new, changed, restated = await _insert_intervals(scope, conn, count), 0, 0
+    if new < count:
         await conn.execute(_LOCK_INTERVALS, (scope.organization,))
         restated = (await conn.execute(_REVISE, (now, scope.organization))).rowcount
         changed = (await conn.execute(_UPDATE_INTERVALS, (scope.organization,))).rowcount
     return new, changed, restated
+
+
+async def _insert_intervals(scope: Scope, conn: Conn, staged: int) -> int:
+    """Insert the staged intervals that are not stored yet; return how many those were."""
+    if staged >= _MANY:
+        # To ask for each row whether it is known doubles the work, and of so many at once hardly any ever is.
+        try:
+            async with conn.transaction():
+                return (await conn.execute(_INSERT_UNKNOWN, (scope.organization,), prepare=False)).rowcount
+        except UniqueViolation:
+            pass
+    return (await conn.execute(_INSERT_INTERVALS, (scope.organization,))).rowcount
 
 
 async def _write_samples(scope: Scope, conn: Conn, rows: Sequence[SampleRow]) -> int:
@@ -96,34 +112,69 @@ async def _write_samples(scope: Scope, conn: Conn, rows: Sequence[SampleRow]) ->
         return 0
     await conn.execute(_STAGE_SAMPLES)
     await conn.execute("delete from stage_samples")
-    merged = _merged(((r.device, r.at), r) for r in rows)
-    types = ["int8", "timestamptz", *(["float8"] * len(_SAMPLE_COLUMNS)), "int2", "jsonb"]
-    await _copy(conn, "stage_samples", types, merged)
+    _, staged = _staged(rows, attrgetter("device", "at"), SAMPLE_METRICS)
+    types = ["int8", "timestamptz", *(["float8"] * len(_SAMPLE_COLUMNS)), "int2", "jsonb", "bool"]
+    await _copy(conn, "stage_samples", types, staged)
     done = await conn.execute(_INSERT_SAMPLES, (scope.organization,))
     return done.rowcount
 
 
-def _merged(
-    rows: Iterable[tuple[tuple[int, datetime, int] | tuple[int, datetime], SampleRow | IntervalRow]],
-) -> list[tuple[object, ...]]:
-    """Return one database row per key, sorted by key; a later reading fills and overrides an earlier one."""
-    keys: dict[tuple[int, datetime, int] | tuple[int, datetime], list[SampleRow | IntervalRow]] = {}
-    for key, row in rows:
-        keys.setdefault(key, []).append(row)
-    out: list[tuple[object, ...]] = []
-    for key in sorted(keys):
-        found = keys[key]
-        metrics = SAMPLE_METRICS if isinstance(found[0], SampleRow) else INTERVAL_METRICS
-        values = found[0].values if len(found) == 1 else {m: v for r in found for m, v in r.values.items()}
-        quality, extra = 0, None
-        for r in found:
-            quality |= int(r.quality)
-            extra = r.extra or extra
-        out.append((*key, *map(values.get, metrics), quality, None if extra is None else dict(extra)))
-    return out
+_Key = tuple[int, datetime, *tuple[int, ...]]
 
 
-async def _copy(conn: Conn, table: str, types: list[str], rows: list[tuple[object, ...]]) -> None:
+def _staged(
+    rows: Iterable[SampleRow | IntervalRow],
+    key: Callable[[SampleRow | IntervalRow], _Key],
+    metrics: Sequence[Metric],
+) -> tuple[int, Iterator[tuple[object, ...]]]:
+    """Return how many keys there are and one database row for each, sorted by key.
+
+    A later reading of a key fills and overrides an earlier one. The last column marks the newest row of each
+    device: of intervals with one start the shortest.
+    """
+    rows = sorted(rows, key=key)
+    keys = list(map(key, rows))
+    if any(a == b for a, b in pairwise(keys)):
+        merged: dict[_Key, SampleRow | IntervalRow] = {}
+        for at, row in zip(keys, rows, strict=True):
+            merged[at] = _joined(merged[at], row) if at in merged else row
+        keys, rows = list(merged), list(merged.values())
+    newest: dict[int, _Key] = {}
+    for at in keys:
+        if at[0] not in newest or at[1] > newest[at[0]][1]:
+            newest[at[0]] = at
+    return len(keys), (
+        (
+            *at,
+            *map(row.values.get, metrics),
+            int(row.quality),
+            None if row.extra is None else dict(row.extra),
+            newest[at[0]] is at,
+        )
+        for at, row in zip(keys, rows, strict=True)
+    )
+
+
+def _joined(a: SampleRow | IntervalRow, b: SampleRow | IntervalRow) -> SampleRow | IntervalRow:
+    return replace(a, values={**a.values, **b.values}, quality=a.quality | b.quality, extra=b.extra or a.extra)
+
+
+async def _renew_latest(scope: Scope, conn: Conn, what: Ingest) -> None:
+    """Bring `latest` up to the newest staged sample and interval of each device."""
+    which = bool(what.samples), bool(what.intervals)
+    devices = {r.device for r in what.samples} | {r.device for r in what.intervals}
+    org = {"org": scope.organization}
+    if len(devices) >= _MANY:
+        # One join finds the rows of so many devices sooner than a look-up each. It would lock them in an order
+        # of its own, so that is done before.
+        known = (await conn.execute(_LOCK_LATEST[which], org, prepare=False)).rowcount
+        await conn.execute(_UPDATE_LATEST[which], org, prepare=False)
+        devices = set() if known == len(devices) else devices
+    if devices:
+        await conn.execute(_UPSERT_LATEST[which], org)
+
+
+async def _copy(conn: Conn, table: str, types: list[str], rows: Iterable[tuple[object, ...]]) -> None:
     async with conn.cursor() as cur, cur.copy(f"copy {table} from stdin (format binary)") as copy:
         copy.set_types(types)
         for row in rows:
@@ -160,11 +211,12 @@ async def _move_cursors(scope: Scope, conn: Conn, cursors: Sequence[tuple[int, d
         furthest[stream] = max(at, furthest.get(stream, at))
     streams = sorted(furthest)
     await conn.execute(
-        "with v as (select * from unnest(%(streams)b::bigint[], %(ats)b::timestamptz[]) v (id, at)),"
-        " held as materialized (select s.id from streams s join v on v.id = s.id"
+        "with held as materialized ("
+        "   select s.id, greatest(s.cursor, v.at) as at"
+        "   from streams s join unnest(%(streams)b::bigint[], %(ats)b::timestamptz[]) v (id, at) on v.id = s.id"
         "   where s.organization_id = %(org)b order by s.id for update of s)"
-        " update streams s set cursor = greatest(coalesce(s.cursor, v.at), v.at)"
-        " from v join held h on h.id = v.id where s.organization_id = %(org)b and s.id = v.id",
+        " update streams s set cursor = h.at from held h"
+        " where s.organization_id = %(org)b and s.id = h.id and s.cursor is distinct from h.at",
         {"streams": streams, "ats": [furthest[s] for s in streams], "org": scope.organization},
     )
 
@@ -172,7 +224,8 @@ async def _move_cursors(scope: Scope, conn: Conn, cursors: Sequence[tuple[int, d
 def _stage(name: str, keys: str, columns: tuple[str, ...]) -> str:
     body = ", ".join(f"{c} double precision" for c in columns)
     return (
-        f"create temp table if not exists {name} ({keys}, {body}, quality smallint, extra jsonb) on commit delete rows"
+        f"create temp table if not exists {name}"
+        f" ({keys}, {body}, quality smallint, extra jsonb, newest boolean) on commit delete rows"
     )
 
 
@@ -185,11 +238,11 @@ _I = ", ".join(_INTERVAL_COLUMNS)
 _S = ", ".join(_SAMPLE_COLUMNS)
 _STAGE_INTERVALS = _stage("stage_intervals", "device_id bigint, start timestamptz, duration_s int", _INTERVAL_COLUMNS)
 _STAGE_SAMPLES = _stage("stage_samples", "device_id bigint, at timestamptz", _SAMPLE_COLUMNS)
-_INSERT_INTERVALS = f"""
+_INSERT_UNKNOWN = f"""
     insert into intervals (organization_id, device_id, start, duration_s, {_I}, quality, extra)
     select %s, device_id, start, duration_s, {_I}, quality, extra from stage_intervals
-    on conflict (organization_id, device_id, start, duration_s) do nothing
 """
+_INSERT_INTERVALS = f"{_INSERT_UNKNOWN} on conflict (organization_id, device_id, start, duration_s) do nothing"
 _LOCK_INTERVALS = f"""
     select from intervals t join stage_intervals s on {_KEY}
     order by t.device_id, t.start, t.duration_s for update of t
@@ -223,55 +276,85 @@ _INSERT_SAMPLES = f"""
 _LIVE = ("pv_w", "grid_w", "battery_w", "load_w")
 
 
-def _newest(samples: bool, intervals: bool) -> str:
-    """Return the statement that brings `latest` up to the newest staged sample and interval of each device.
+_ENERGIES = tuple(c for c in _INTERVAL_COLUMNS if c != "soc_pct")
+_LATEST_COLUMNS = ", ".join(("device_id", "at", *_LIVE, "start", "duration_s", *_ENERGIES, "soc_pct", "quality"))
 
-    One statement for both, in order of devices: two of them would lock the same rows in two orders. A row
-    that says nothing new is not written. Of intervals with one start the shortest is the newest.
+
+def _newest(samples: bool, intervals: bool) -> str:
+    """Return the query for the newest staged sample and interval of each device in one row.
+
+    One row for both: two statements would lock the same rows of `latest` in two orders.
     """
-    energies = [c for c in _INTERVAL_COLUMNS if c != "soc_pct"]
-    values, live = ", ".join(energies), ", ".join(_LIVE)
-    newer_s = "(excluded.at is not null and (l.at is null or excluded.at > l.at))"
-    same_s = "(excluded.at = l.at)"
-    newer_i = (
-        "(excluded.start is not null and (l.start is null"
-        " or (excluded.start, -excluded.duration_s) > (l.start, -l.duration_s)))"
-    )
-    same_i = "(excluded.start = l.start and excluded.duration_s = l.duration_s)"
-    sets = [_taken(c, newer_s, same_s) for c in ("at", *_LIVE)]
-    sets += [_taken(c, newer_i, same_i) for c in ("start", "duration_s", *energies)]
-    told = " or ".join(
-        f"(excluded.{c} is not null and excluded.{c} is distinct from l.{c})" for c in (*_LIVE, *energies, "soc_pct")
-    )
+    of_sample = f"device_id, at, {', '.join(_LIVE)}, soc_pct, quality"
+    of_interval = f"device_id, start, duration_s, {', '.join(_ENERGIES)}, soc_pct, quality"
+    if not (samples and intervals):
+        absent = [f"null::float8 as {c}" for c in (_ENERGIES if samples else _LIVE)]
+        absent += ["null::timestamptz as start", "null::int as duration_s"] if samples else ["null::timestamptz as at"]
+        columns, stage = (of_sample, "stage_samples") if samples else (of_interval, "stage_intervals")
+        return f"select {columns}, {', '.join(absent)} from {stage} where newest"
     return f"""
-    with s as (
-        select distinct on (device_id) device_id, at, {live}, soc_pct, quality
-        from {"stage_samples" if samples else "latest where false"} order by device_id, at desc
-    ), i as (
-        select distinct on (device_id) device_id, start, duration_s, {values}, soc_pct, quality
-        from {"stage_intervals" if intervals else "latest where false"}
-        order by device_id, start desc, duration_s
+        select device_id, s.at, {", ".join(_LIVE)}, i.start, i.duration_s, {", ".join(_ENERGIES)},
+            case when s.at < i.start + make_interval(secs => i.duration_s)
+                then coalesce(i.soc_pct, s.soc_pct) else coalesce(s.soc_pct, i.soc_pct) end as soc_pct,
+            coalesce(s.quality, 0::smallint) | coalesce(i.quality, 0::smallint) as quality
+        from (select {of_sample} from stage_samples where newest) s
+        full join (select {of_interval} from stage_intervals where newest) i using (device_id)
+    """
+
+
+def _taken(n: str) -> tuple[str, str]:
+    """Return what an update of `latest` sets from the row `n`, and the condition that `n` tells anything new."""
+    newer_s = f"({n}.at is not null and (l.at is null or {n}.at > l.at))"
+    newer_i = (
+        f"({n}.start is not null and (l.start is null or {n}.start > l.start"
+        f" or {n}.start = l.start and {n}.duration_s < l.duration_s))"
     )
-    insert into latest as l
-        (organization_id, device_id, at, {live}, start, duration_s, {values}, soc_pct, quality)
-    select %(org)s, device_id, s.at, {live}, i.start, i.duration_s, {values},
-        case when s.at < i.start + make_interval(secs => i.duration_s)
-            then coalesce(i.soc_pct, s.soc_pct) else coalesce(s.soc_pct, i.soc_pct) end,
-        coalesce(s.quality, 0::smallint) | coalesce(i.quality, 0::smallint)
-    from s full join i using (device_id) order by device_id
-    on conflict (organization_id, device_id) do update set {", ".join(sets)},
-        soc_pct = coalesce(excluded.soc_pct, l.soc_pct),
-        quality = case when {newer_s} or {newer_i} then 0::smallint else l.quality end | excluded.quality
-    where {newer_s} or {newer_i} or (({same_s} or {same_i}) and ({told}))
+    same_s = f"({n}.at = l.at)"
+    same_i = f"({n}.start = l.start and {n}.duration_s = l.duration_s)"
+    sets = [
+        f"{c} = case when {newer} then {n}.{c} when {same} then coalesce({n}.{c}, l.{c}) else l.{c} end"
+        for columns, newer, same in (
+            (("at", *_LIVE), newer_s, same_s),
+            (("start", "duration_s", *_ENERGIES), newer_i, same_i),
+        )
+        for c in columns
+    ]
+    sets.append(f"soc_pct = coalesce({n}.soc_pct, l.soc_pct)")
+    sets.append(f"quality = case when {newer_s} or {newer_i} then 0::smallint else l.quality end | {n}.quality")
+    told = " or ".join(
+        f"({n}.{c} is not null and {n}.{c} is distinct from l.{c})" for c in (*_LIVE, *_ENERGIES, "soc_pct")
+    )
+    return ", ".join(sets), f"{newer_s} or {newer_i} or (({same_s} or {same_i}) and ({told}))"
+
+
+def _lock_latest(newest: str) -> str:
+    return f"""
+    select from ({newest}) n join latest l on l.organization_id = %(org)s and l.device_id = n.device_id
+    order by n.device_id for update of l
 """
 
 
-def _taken(column: str, newer: str, same: str) -> str:
-    new, old = f"excluded.{column}", f"l.{column}"
-    return f"{column} = case when {newer} then {new} when {same} then coalesce({new}, {old}) else {old} end"
+def _update_latest(newest: str) -> str:
+    sets, tells = _taken("n")
+    return f"""
+    update latest l set {sets} from ({newest}) n
+    where l.organization_id = %(org)s and l.device_id = n.device_id and ({tells})
+"""
 
 
-_LATEST = {(s, i): _newest(s, i) for s in (True, False) for i in (True, False)}
+def _upsert_latest(newest: str) -> str:
+    sets, tells = _taken("excluded")
+    return f"""
+    insert into latest as l (organization_id, {_LATEST_COLUMNS})
+    select %(org)s, {_LATEST_COLUMNS} from ({newest}) n order by device_id
+    on conflict (organization_id, device_id) do update set {sets} where {tells}
+"""
+
+
+_NEWEST = {(s, i): _newest(s, i) for s, i in ((True, True), (True, False), (False, True))}
+_LOCK_LATEST = {which: _lock_latest(newest) for which, newest in _NEWEST.items()}
+_UPDATE_LATEST = {which: _update_latest(newest) for which, newest in _NEWEST.items()}
+_UPSERT_LATEST = {which: _upsert_latest(newest) for which, newest in _NEWEST.items()}
 # A run over slots nobody answered before is laid over them; only where a better answer may stand is it merged
 # letter by letter (core.coverage.merge is the same rule, and a property test holds the two together).
 _COVER = """
@@ -280,20 +363,18 @@ _COVER = """
                              %(firsts)b::int[], %(letters)b::text[])
             v (stream_id, day, step_s, slots, first, letters)
     ), held as materialized (
-        select c.stream_id, c.day from coverage c join v on c.stream_id = v.stream_id and c.day = v.day
+        select v.* from coverage c join v on c.stream_id = v.stream_id and c.day = v.day
         where c.organization_id = %(org)b order by c.stream_id, c.day for update of c
     ), updated as (
         update coverage c set dirty = true, slots = case
-            when v.letters ~ '[.]' or substr(c.slots, v.first + 1, length(v.letters)) ~ '[snqx]'
-            then coverage_merge(c.slots, overlay(repeat('.', v.slots) placing v.letters from v.first + 1))
-            else overlay(rpad(c.slots, v.slots, '.') placing v.letters from v.first + 1) end
-        from v join held h on h.stream_id = v.stream_id and h.day = v.day
-        where c.organization_id = %(org)b and c.stream_id = v.stream_id and c.day = v.day
-        returning c.stream_id, c.day
+            when strpos(h.letters, '.') > 0 or ltrim(substr(c.slots, h.first + 1, length(h.letters)), '.r') <> ''
+            then coverage_merge(c.slots, overlay(repeat('.', h.slots) placing h.letters from h.first + 1))
+            else overlay(rpad(c.slots, h.slots, '.') placing h.letters from h.first + 1) end
+        from held h where c.organization_id = %(org)b and c.stream_id = h.stream_id and c.day = h.day
     )
     insert into coverage as c (organization_id, stream_id, day, step_s, slots, dirty)
     select %(org)b, stream_id, day, step_s, overlay(repeat('.', slots) placing letters from first + 1), true
-    from v where not exists (select from updated u where u.stream_id = v.stream_id and u.day = v.day)
+    from v where not exists (select from held h where h.stream_id = v.stream_id and h.day = v.day)
     on conflict (organization_id, stream_id, day) do update set
         slots = coverage_merge(c.slots, excluded.slots), dirty = true
 """

@@ -64,9 +64,7 @@ def address_of(public_url: str, more_hosts: Iterable[str] = ()) -> Address:
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         msg = "the public address must begin with http:// or https:// and name a host"
         raise ValueError(msg)
-    hosts = frozenset(
-        {parts.hostname.lower(), *_LOOPBACK_NAMES, *(h.lower().strip("[]") for h in more_hosts)}
-    )
+    hosts = frozenset({parts.hostname.lower(), *_LOOPBACK_NAMES, *(h.lower().strip("[]") for h in more_hosts)})
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     return Address(parts.scheme, parts.hostname.lower(), port, hosts)
 

@@ -120,9 +120,7 @@ async def refuse_foreign_writes(request: Request) -> None:
     if secret is None and request.url.path in _ANONYMOUS:
         secret = _cookie(request, seed_cookie(address))
         if secret is None:
-            msg = (
-                "The form is out of date, or this browser keeps no cookies. Load the page and send it again."
-            )
+            msg = "The form is out of date, or this browser keeps no cookies. Load the page and send it again."
             raise ForeignRequest(msg)
     if secret is None:
         raise SignInNeeded
@@ -162,6 +160,4 @@ def _cookie(request: Request, name: str) -> str | None:
 
 
 def _set(response: Response, address: Address, name: str, value: str, max_age_s: int) -> None:
-    response.set_cookie(
-        name, value, max_age=max_age_s, path="/", secure=address.sealed, httponly=True, samesite="lax"
-    )
+    response.set_cookie(name, value, max_age=max_age_s, path="/", secure=address.sealed, httponly=True, samesite="lax")

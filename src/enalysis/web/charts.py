@@ -285,9 +285,7 @@ def spark(hours: Sequence[float | None]) -> Spark:
     """Lay out mean pv power per hour, W; hours unknown between known ones are missing, others not yet."""
     known = [n for n, value in enumerate(hours) if value is not None]
     peak = max((v for v in hours if v is not None), default=None)
-    bars = tuple(
-        (n, round(10 * v / peak, 2)) for n, v in enumerate(hours) if v is not None and peak and v > 0
-    )
+    bars = tuple((n, round(10 * v / peak, 2)) for n, v in enumerate(hours) if v is not None and peak and v > 0)
     inside = range(known[0], known[-1]) if known else range(0)
     missing = tuple(n for n in inside if hours[n] is None)
     return Spark(len(hours) or 24, bars, missing, peak, None if peak is None else list(hours).index(peak))

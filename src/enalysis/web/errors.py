@@ -64,9 +64,7 @@ TABLE: dict[type[Exception], Fault] = {
     SignInNeeded: Fault(401, "sign-in", "Sign in first"),
     ForeignRequest: Fault(403, "foreign-request", "Refused for safety"),
     Unfit: Fault(422, "unfit", "That cannot be read", "Correct the form or the address and send it again."),
-    errors.NotFound: Fault(
-        404, "not-found", "Not found", "It may have been removed, or it belongs to somebody else."
-    ),
+    errors.NotFound: Fault(404, "not-found", "Not found", "It may have been removed, or it belongs to somebody else."),
     errors.Refused: Fault(403, "refused", "Not possible"),
     errors.LoginNeeded: Fault(401, "vendor-sign-in", "The vendor refused the credential"),
     errors.QuotaSpent: Fault(429, "vendor-quota", "The vendor's quota is used up"),
@@ -155,9 +153,7 @@ class _Answers:
             return self._by_number(request, error, fault)
         if isinstance(error, SignInNeeded) and not _is_api(request):
             return _to_sign_in(request)
-        answer = (
-            _api_answer(error, fault) if _is_api(request) else self.pages(request, fault, str(error), None)
-        )
+        answer = _api_answer(error, fault) if _is_api(request) else self.pages(request, fault, str(error), None)
         wait = wait_of(error, self.clock())
         if wait is not None:
             answer.headers["Retry-After"] = str(wait)
@@ -182,8 +178,7 @@ class _Answers:
         if not _is_api(request):
             return self.pages(request, TABLE[Unfit], detail, None)
         told = [
-            {"field": _field(one["loc"]), "problem": _FIELD_WORDS.get(one["type"], "is not valid")}
-            for one in found
+            {"field": _field(one["loc"]), "problem": _FIELD_WORDS.get(one["type"], "is not valid")} for one in found
         ]
         return problem(TABLE[Unfit], detail, errors=told)
 

@@ -89,12 +89,8 @@ def flow(now_at_site: SiteNow, meters: tuple[MeterFeed, ...], now: datetime) -> 
             ("importing", "exporting", "balanced"),
             "export" if grid_w is not None and grid_w < 0 else "import",
         ),
-        battery=branch(
-            "battery", "Battery", now_at_site.battery_w, ("discharging", "charging", "resting"), "battery"
-        ),
-        house=branch(
-            "load", "House", None if load_w is None else -load_w, ("using", "using", "using nothing"), "load"
-        ),
+        battery=branch("battery", "Battery", now_at_site.battery_w, ("discharging", "charging", "resting"), "battery"),
+        house=branch("load", "House", None if load_w is None else -load_w, ("using", "using", "using nothing"), "load"),
         soc_pct=now_at_site.soc_pct,
         at=now_at_site.at,
         stale=now_at_site.at is not None and now - now_at_site.at > STALE,

@@ -108,13 +108,7 @@ def age(at: datetime | None, now: datetime) -> str:
     if at is None:
         return "never"
     seconds = (now - at).total_seconds()
-    return (
-        "just now"
-        if -_MINUTE_S < seconds < _MINUTE_S
-        else f"{span(seconds)} ago"
-        if seconds > 0
-        else until(at, now)
-    )
+    return "just now" if -_MINUTE_S < seconds < _MINUTE_S else f"{span(seconds)} ago" if seconds > 0 else until(at, now)
 
 
 def until(at: datetime | None, now: datetime) -> str:

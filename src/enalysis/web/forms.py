@@ -83,16 +83,13 @@ def credential(spec: Spec, sent: Mapping[str, str]) -> dict[str, str]:
 
 def missing(spec: Spec, given: Mapping[str, str]) -> dict[str, str]:
     """Return for each required field left empty what to do about it."""
-    return {
-        f.name: f"Enter the {_lower(f.label)}." for f in spec.fields if f.required and not given.get(f.name)
-    }
+    return {f.name: f"Enter the {_lower(f.label)}." for f in spec.fields if f.required and not given.get(f.name)}
 
 
 def cards(specs: Mapping[str, Spec]) -> tuple[Card, ...]:
     """Return the vendors to choose from by name, those whose API is gone last and not to be chosen."""
     made = [
-        Card(s.key, s.label, _AUTH_WORDS[s.auth], _status(s), s.status is not APIStatus.RETIRED)
-        for s in specs.values()
+        Card(s.key, s.label, _AUTH_WORDS[s.auth], _status(s), s.status is not APIStatus.RETIRED) for s in specs.values()
     ]
     return tuple(sorted(made, key=lambda c: (not c.usable, c.label.casefold())))
 

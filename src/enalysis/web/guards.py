@@ -17,7 +17,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
@@ -31,6 +30,9 @@ class Guard:
         self._app = app
         self._address = address
         self._headers = dict(_HEADERS)
+        if address.sealed:
+            # Elsewhere browsers ignore it, and say so on every page.
+            self._headers["Cross-Origin-Opener-Policy"] = "same-origin"
         if address.https:
             self._headers["Strict-Transport-Security"] = _HSTS
         if sandbox:

@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, Response
 
 from enalysis.actions.accounts import Person
 from enalysis.core.access import Role
-from enalysis.web import auth, charts, formats
+from enalysis.web import auth, charts, flow, formats
 from enalysis.web.assets import Assets
 from enalysis.web.errors import Fault
 
@@ -44,6 +44,7 @@ class Views:
             count=formats.count,
             clock=formats.clock,
             htmx_config=HTMX,
+            stale_after=flow.STALE,
         )
         self._env.filters.update(
             iso=formats.iso,

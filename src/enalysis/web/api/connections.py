@@ -57,9 +57,7 @@ class Added(BaseModel):
 @router.get("")
 async def connections(runtime: RuntimeOf, person: SignedIn) -> tuple[ConnectionRow, ...]:
     """Return every connection: state, quota, history, counts; never a secret."""
-    return await connection_queries.connections(
-        person.scope, runtime.db, runtime.vendors.specs, runtime.clock()
-    )
+    return await connection_queries.connections(person.scope, runtime.db, runtime.vendors.specs, runtime.clock())
 
 
 @router.post("/test")

@@ -15,9 +15,7 @@ router = APIRouter(prefix="/api/v1/sites", tags=["sites"])
 
 _Day = Annotated[
     date | None,
-    Query(
-        alias="date", ge=EARLIEST, le=LATEST, description="A day of the site's own zone; today if left out."
-    ),
+    Query(alias="date", ge=EARLIEST, le=LATEST, description="A day of the site's own zone; today if left out."),
 ]
 
 

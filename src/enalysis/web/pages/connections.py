@@ -36,15 +36,11 @@ ConnectionID = Annotated[UUID, Depends(connection_id)]
 @router.get("/connections")
 async def show_connections(request: Request, runtime: RuntimeOf, person: SignedIn) -> Response:
     """Show every connection: what it does, what it costs, what it waits for."""
-    rows = await connection_queries.connections(
-        person.scope, runtime.db, runtime.vendors.specs, runtime.clock()
-    )
+    rows = await connection_queries.connections(person.scope, runtime.db, runtime.vendors.specs, runtime.clock())
     done = {"added": "Connected. The sites behind it appear as they are found."}
     fetched = request.query_params.get("fetched", "")
     if fetched.isascii() and fetched.isdigit():
-        done["fetched"] = (
-            f"{count(int(fetched[:6]), 'fetch', 'fetches')} will start as soon as the quota allows."
-        )
+        done["fetched"] = f"{count(int(fetched[:6]), 'fetch', 'fetches')} will start as soon as the quota allows."
     done["removed"] = "Removed: the credential and what was collected with it are deleted. The sites stay."
     told = next((text for name, text in done.items() if name in request.query_params), None)
     return page(request, "connections.html", rows=rows, told=told)
@@ -102,9 +98,7 @@ async def fetch_now(runtime: RuntimeOf, person: SignedIn, connection: Connection
 
 
 @router.get("/connections/{connection}/remove")
-async def ask_remove(
-    request: Request, runtime: RuntimeOf, person: SignedIn, connection: ConnectionID
-) -> Response:
+async def ask_remove(request: Request, runtime: RuntimeOf, person: SignedIn, connection: ConnectionID) -> Response:
     """Say what removing deletes and ask once."""
     row = await connection_queries.connection(
         person.scope, runtime.db, runtime.vendors.specs, connection, runtime.clock()
@@ -127,9 +121,7 @@ def _spec(runtime: Runtime, vendor: str) -> Spec:
     return spec
 
 
-def _form(
-    request: Request, spec: Spec, sent: Mapping[str, str], status: int = 200, **told: object
-) -> Response:
+def _form(request: Request, spec: Spec, sent: Mapping[str, str], status: int = 200, **told: object) -> Response:
     """Draw the form; what was entered stands in it again, but never a secret."""
     kept = {f.name: forms.line(sent.get(f"field-{f.name}")) for f in spec.fields if not f.secret}
     return page(

@@ -107,9 +107,7 @@ async def show_fleet(request: Request, runtime: RuntimeOf, person: Visitor) -> R
         return RedirectResponse(filters.address(found.pages), 303)
     waiting = 0
     if found.totals.sites == 0:
-        waiting = len(
-            await connection_queries.connections(person.scope, runtime.db, runtime.vendors.specs, now)
-        )
+        waiting = len(await connection_queries.connections(person.scope, runtime.db, runtime.vendors.specs, now))
     return page(
         request,
         "fleet.html",

@@ -56,9 +56,7 @@ AskedDay = Annotated[date | None, Depends(asked_day)]
 
 
 @router.get("/sites/{site}")
-async def show_site(
-    request: Request, runtime: RuntimeOf, person: SignedIn, site: SiteID, day: AskedDay
-) -> Response:
+async def show_site(request: Request, runtime: RuntimeOf, person: SignedIn, site: SiteID, day: AskedDay) -> Response:
     """Show how the site does now and one of its days."""
     now = runtime.clock()
     head = await site_queries.head(person.scope, runtime.db, site, now)
@@ -127,9 +125,7 @@ def _neighbour(shown: SiteDay, step: int) -> date | None:
 
 
 def _place(head: SiteHead) -> Place | None:
-    return place_of(
-        Site(head.id, head.name, head.address, head.zone, head.latitude, head.longitude, head.capacity_wp)
-    )
+    return place_of(Site(head.id, head.name, head.address, head.zone, head.latitude, head.longitude, head.capacity_wp))
 
 
 def _labels(runtime: Runtime) -> dict[str, str]:
