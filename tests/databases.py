@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,6 +74,13 @@ def started_cluster(folder: Path) -> Iterator[Cluster]:
             create_database(admin, _TEMPLATE)
         made = Cluster(server, passwords, _TEMPLATE)
         upgrade(made.conninfo(OWNER, made.template))
+        yield made
+
+
+@contextmanager
+def temporary_cluster() -> Iterator[Cluster]:
+    """Start PostgreSQL in a folder that is gone at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="enalysis-") as folder, started_cluster(Path(folder) / "pg") as made:
         yield made
 
 

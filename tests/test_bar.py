@@ -77,9 +77,7 @@ def test_ctrl_c_ends_the_run() -> None:
         main(["B1"], lambda _: raises(KeyboardInterrupt()))
 
 
-def test_a_row_that_waits_for_ever_fails(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_that_waits_for_ever_fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     async def hangs() -> Row:
         await asyncio.Event().wait()
         return good()
@@ -110,9 +108,7 @@ def test_a_row_gets_the_database_it_asks_for(base: Base, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("measure", [lambda moon: moon, good, lambda: None])
-def test_a_measure_that_is_none_of_this_requirement_fails(
-    measure: Measure, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_measure_that_is_none_of_this_requirement_fails(measure: Measure, capsys: pytest.CaptureFixture[str]) -> None:
     code, lines, _ = run({"C2": measure}, capsys)
     assert code == 1
     assert "error=Unmeasured" in lines[0]

@@ -42,9 +42,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_all_problems_are_told_at_once() -> None:
-    told = refusal(
-        ENCRYPTION_KEY="changeme", PORT="x", PUBLC_URL="http://a.example", ENCRYPTION_SECRET="s" * 32
-    )
+    told = refusal(ENCRYPTION_KEY="changeme", PORT="x", PUBLC_URL="http://a.example", ENCRYPTION_SECRET="s" * 32)
     assert len(told.splitlines()) == 1 + 4
 
 
@@ -58,9 +56,7 @@ def test_all_problems_are_told_at_once() -> None:
     ],
 )
 def test_former_names_are_refused_naming_the_successor(name: str, successor: str) -> None:
-    assert re.search(
-        rf"- {name} is not used here: {successor} takes its place", refusal({name: "value-4711"})
-    )
+    assert re.search(rf"- {name} is not used here: {successor} takes its place", refusal({name: "value-4711"}))
     assert load({name: ""}).encryption_key == RAW
 
 
@@ -138,15 +134,11 @@ def test_a_file_that_cannot_be_read_is_refused_without_its_path(tmp_path: Path, 
 
 
 def test_a_setting_given_both_ways_is_refused(mounted: Path) -> None:
-    assert "- ENCRYPTION_KEY and ENCRYPTION_KEY_FILE are both set" in refusal(
-        ENCRYPTION_KEY_FILE=str(mounted)
-    )
+    assert "- ENCRYPTION_KEY and ENCRYPTION_KEY_FILE are both set" in refusal(ENCRYPTION_KEY_FILE=str(mounted))
 
 
 def test_the_environment_counts_before_the_file() -> None:
-    env_file(
-        f"PORT=4000\nENCRYPTION_KEY={base64.b64encode(secrets.token_bytes(32)).decode()}\nLOG_LEVEL=error"
-    )
+    env_file(f"PORT=4000\nENCRYPTION_KEY={base64.b64encode(secrets.token_bytes(32)).decode()}\nLOG_LEVEL=error")
     settings = load(PORT="5000")
     assert (settings.port, settings.encryption_key, settings.log_level) == (5000, RAW, "error")
     assert settings.public_url == "http://localhost:5000"
@@ -179,9 +171,7 @@ def test_a_hash_inside_a_value_is_no_comment() -> None:
     assert load().cron_secret == f"{CRON}#{CRON}"
 
 
-@pytest.mark.parametrize(
-    "line", [CRON, f"CRON SECRET={CRON}", f"CRON_SECRET='{CRON}", f'CRON_SECRET="{CRON}" x']
-)
+@pytest.mark.parametrize("line", [CRON, f"CRON SECRET={CRON}", f"CRON_SECRET='{CRON}", f'CRON_SECRET="{CRON}" x'])
 def test_a_line_that_cannot_be_read_is_told_by_its_number(line: str) -> None:
     path = env_file(f"PORT=4000\n{line}\n")
     told = refusal()
@@ -295,16 +285,13 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([A-Z_]+)`( \(secret\))? \| (.+) \| (.+) \|$", text, re.MULTILINE)
     assert rows == [
-        (each.name, " (secret)" if each.secret else "", each.meaning, each.default)
-        for each in settings_table()
+        (each.name, " (secret)" if each.secret else "", each.meaning, each.default) for each in settings_table()
     ]
 
 
 def test_no_usable_key_stands_in_the_documentation() -> None:
     pages = [ROOT / ".env.example", *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    found = [
-        key for page in pages for key in re.findall(r"ENCRYPTION_KEY[=:] ?(\S+)", page.read_text("utf-8"))
-    ]
+    found = [key for page in pages for key in re.findall(r"ENCRYPTION_KEY[=:] ?(\S+)", page.read_text("utf-8"))]
     assert found
     for key in found:
         assert "- ENCRYPTION_KEY" in refusal(ENCRYPTION_KEY=key)

@@ -65,17 +65,13 @@ def cloud() -> Egress:
     return Egress()
 
 
-def look_up_here(
-    host: str, port: int, family: int = 0, kind: int = 0, protocol: int = 0, flags: int = 0
-) -> object:
+def look_up_here(host: str, port: int, family: int = 0, kind: int = 0, protocol: int = 0, flags: int = 0) -> object:
     """Ask the system as ever, but for names it can tell by itself: no name server is asked in a test."""
     numeric = 0 if "localhost" in host.lower() else socket.AI_NUMERICHOST
     return LOOK_UP(host, port, family, kind, protocol, flags | numeric)
 
 
-async def test_no_spelling_of_this_computer_is_dialled(
-    monkeypatch: pytest.MonkeyPatch, cloud: Egress
-) -> None:
+async def test_no_spelling_of_this_computer_is_dialled(monkeypatch: pytest.MonkeyPatch, cloud: Egress) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", look_up_here)
     async with Vendor(answer()) as trap:
         for host in LOCAL:
@@ -206,9 +202,7 @@ async def test_the_sandbox_is_one_origin_and_no_other() -> None:
         assert (sandbox.connects, other.connects) == (1, 0)
 
 
-@pytest.mark.parametrize(
-    "host", ["169.254.169.254", "168.63.129.16", "fd00:ec2::254", "0.0.0.1", "224.0.0.1"]
-)
+@pytest.mark.parametrize("host", ["169.254.169.254", "168.63.129.16", "fd00:ec2::254", "0.0.0.1", "224.0.0.1"])
 def test_the_sandbox_may_not_be_the_platforms_own_services(host: str) -> None:
     written = f"[{host}]" if ":" in host else host
     origin = f"http://{written}:8080"

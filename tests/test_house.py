@@ -105,9 +105,7 @@ def clock_reads(tree: ast.Module) -> Iterator[str]:
     """Yield each place that reads the wall clock, or takes hold of the function that does."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            owner = (
-                node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
-            )
+            owner = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
             if (owner, node.attr) in CLOCKS:
                 yield f"line {node.lineno}: {owner}.{node.attr}"
         elif isinstance(node, ast.ImportFrom) and node.module == "time":
@@ -167,9 +165,7 @@ def test_there_is_something_to_check() -> None:
 
 
 def test_no_file_is_too_long() -> None:
-    lengths = {
-        named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in python_files(SRC, TESTS)
-    }
+    lengths = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in python_files(SRC, TESTS)}
     assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
 
 
@@ -187,9 +183,7 @@ def test_every_module_says_what_it_holds() -> None:
 
 def test_only_the_edges_read_the_clock() -> None:
     inner = [
-        path
-        for path in python_files(SRC)
-        if path.relative_to(SRC).parts[0].removesuffix(".py") not in CLOCK_READERS
+        path for path in python_files(SRC) if path.relative_to(SRC).parts[0].removesuffix(".py") not in CLOCK_READERS
     ]
     assert found_in(clock_reads, inner) == []
 
@@ -205,9 +199,7 @@ def test_core_needs_nothing_but_the_standard_library() -> None:
 
 
 def test_only_store_imports_psycopg() -> None:
-    importers = {
-        named(path) for path in python_files(SRC) if {"psycopg", "psycopg_pool"} & imported_packages(path)
-    }
+    importers = {named(path) for path in python_files(SRC) if {"psycopg", "psycopg_pool"} & imported_packages(path)}
     assert importers, "store is expected to import psycopg: has this check gone blind?"
     assert {name for name in importers if not name.startswith("src/enalysis/store/")} == set()
 
@@ -325,9 +317,7 @@ def test_no_line_names_a_package_host_or_a_path_of_one_machine() -> None:
     assert leaks == []
 
 
-@pytest.mark.parametrize(
-    "source", ["registry.npm" + "js.org", "/wo" + "rk/main/x", "https://py" + "pi.org/simple"]
-)
+@pytest.mark.parametrize("source", ["registry.npm" + "js.org", "/wo" + "rk/main/x", "https://py" + "pi.org/simple"])
 def test_the_leak_patterns_find_leaks(source: str) -> None:
     assert re.search("|".join(LEAKS), source)
 
@@ -350,9 +340,7 @@ def test_the_lock_satisfies_every_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
     locked = set(
-        re.findall(
-            r"^([a-z0-9.-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE
-        )
+        re.findall(r"^([a-z0-9.-]+)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
     )
     names = {re.split(r"[\[<>=~ ]", requirement)[0] for requirement in wanted}
     assert names - locked == set()

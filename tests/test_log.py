@@ -155,9 +155,7 @@ def test_secrets_are_kept_as_hashes_and_the_oldest_is_forgotten() -> None:
     for value in ("fourth-secret", "fifth-secret"):
         known.add(value)
     assert known.mask("first-secret third-secret") == "first-secret third-secret"
-    assert set(known._index) == {
-        form[:6] for value in ("fourth-secret", "fifth-secret") for form in log._forms(value)
-    }
+    assert set(known._index) == {form[:6] for value in ("fourth-secret", "fifth-secret") for form in log._forms(value)}
 
 
 def test_an_exception_is_scrubbed_with_its_causes_and_notes(lines: Lines) -> None:

@@ -85,9 +85,7 @@ def big(size: int, *, chunked: bool = False, content_type: str = "application/js
 
     async def act(writer: asyncio.StreamWriter) -> bool:
         length = {"Transfer-Encoding": "chunked"} if chunked else {"Content-Length": str(size)}
-        writer.write(
-            head(200, {"Content-Type": content_type} | length) + (b'1\r\n"\r\n' if chunked else b'"')
-        )
+        writer.write(head(200, {"Content-Type": content_type} | length) + (b'1\r\n"\r\n' if chunked else b'"'))
         block = b"x" * 65536
         for _ in range(size // len(block)):
             writer.write(b"10000\r\n" + block + b"\r\n" if chunked else block)
@@ -102,9 +100,7 @@ def deep(levels: int) -> Act:
     return answer(b"[" * levels + b"]" * levels)
 
 
-def drip(
-    body: bytes = b"{}" * 500, every_s: float = 0.2, status: int = 200, *, whole_head: bool = True
-) -> Act:
+def drip(body: bytes = b"{}" * 500, every_s: float = 0.2, status: int = 200, *, whole_head: bool = True) -> Act:
     """Answer one byte at a time; from the first byte of the body on, or of the head."""
 
     async def act(writer: asyncio.StreamWriter) -> bool:

@@ -26,7 +26,7 @@ _HOUSEKEEPING_S = 3600.0
 _STALLED_S = 45.0
 _DRAIN_S = 15.0
 _QUEUES = ("live", "backfill")
-_PASSING: tuple[type[Exception], ...] = (EnalysisError, ConnectorException, *bootstrap.AWAY, OSError, RuntimeError)
+_PASSING: tuple[type[Exception], ...] = (EnalysisError, ConnectorException, *bootstrap.FAILED, OSError, RuntimeError)
 # Database errors come back by themselves; vendor errors never reach the queue, and HTTP is retried in http.py.
 _RETRY = procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2, retry_exceptions=bootstrap.AWAY)
 

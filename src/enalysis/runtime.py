@@ -64,7 +64,7 @@ class Runtime:
     async def ready(self) -> Mapping[str, str]:
         """Return what this process needs and whether it has it: `ok`, or one word for what is wrong."""
         checks = {"database": "unavailable", "schema": "unknown", "key": "unknown"}
-        with contextlib.suppress(*bootstrap.AWAY):
+        with contextlib.suppress(*bootstrap.FAILED):
             async with self.db.world() as conn:
                 checks["database"] = "ok"
                 version = await bootstrap.schema_version(conn)

@@ -62,7 +62,7 @@ class Bench:
     async def add(self, key: str) -> UUID:
         """Connect a sandbox account."""
         account = self.account(key)
-        return await connections.add(
+        connection, _ = await connections.add(
             self.scope,
             self.db,
             self.vendors,
@@ -72,6 +72,7 @@ class Bench:
             fields=account.credentials,
             now=self.clock(),
         )
+        return connection
 
     async def run_due(self, connection: UUID) -> None:
         """Poll everything that is due until nothing is, as the worker would."""

@@ -5,14 +5,13 @@ import contextlib
 import importlib
 import inspect
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests.bar.row import Row
-from tests.databases import Base, Cluster, fresh_base, started_cluster
+from tests.databases import Base, Cluster, fresh_base, temporary_cluster
 
 FOLDER = Path(__file__).resolve().parent
 # Where each requirement is measured: function `b1` of `rows_secrets.py`, and so on.
@@ -64,8 +63,7 @@ class Parts:
     def cluster(self) -> Cluster:
         """Return the PostgreSQL that all rows of a run share."""
         if self._cluster is None:
-            folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="enalysis-bar-"))
-            self._cluster = self._stack.enter_context(started_cluster(Path(folder) / "pg"))
+            self._cluster = self._stack.enter_context(temporary_cluster())
         return self._cluster
 
     @contextmanager
@@ -82,9 +80,7 @@ class Parts:
                 elif parameter.name == "base":
                     lent["base"] = own.enter_context(fresh_base(self.cluster()))
                 elif parameter.default is parameter.empty:
-                    raise Unmeasured(
-                        f"nothing here is called {parameter.name}; a row may ask for cluster or base"
-                    )
+                    raise Unmeasured(f"nothing here is called {parameter.name}; a row may ask for cluster or base")
             yield lent
 
 

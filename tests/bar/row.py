@@ -26,8 +26,7 @@ class Row:
     def __str__(self) -> str:
         """Write the row as one line, a short figure for each number."""
         facts = (
-            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-            for key, value in self.facts.items()
+            f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in self.facts.items()
         )
         few = [f"floor={self.floor}"] if self.n < self.floor else []
         return " ".join([self.req, f"n={self.n}", f"bad={self.bad}", *few, *facts])

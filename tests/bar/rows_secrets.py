@@ -38,8 +38,7 @@ def b1() -> Row:
     keyring = Keyring(secrets.token_bytes(32))
     wrapped = {organization: keyring.new_organization_key(organization) for organization in _ids(4)}
     keys = {
-        organization: keyring.open_organization_key(organization, wrapped[organization])
-        for organization in wrapped
+        organization: keyring.open_organization_key(organization, wrapped[organization]) for organization in wrapped
     }
     cells = list(itertools.product(wrapped, _ids(3), ("api_key", "refresh_token", "password")))
     sealed = {cell: keys[cell[0]].seal(cell[1], cell[2], f"canary {cell}") for cell in cells}
@@ -228,9 +227,7 @@ def leak() -> None:
     logger = logging.getLogger("enalysis")
     logger.info(f"in the message {secret} and {quote(secret)}")  # noqa: G004 - a shape to be caught
     logger.info("in the arguments %s, %r", secret, secret.encode())
-    logger.info(
-        "in a nested dict %s", {"outer": [{"api_key": secret, "coded": base64.b64encode(secret.encode())}]}
-    )
+    logger.info("in a nested dict %s", {"outer": [{"api_key": secret, "coded": base64.b64encode(secret.encode())}]})
     try:
         _fail(secret)
     except ValueError as error:

@@ -193,7 +193,7 @@ def _add(rows: dict[str, dict[str, object]]) -> Callable[[psycopg.Connection, Ta
     return add
 
 
-async def e3(base: Base, requests: int = 20_000) -> Row:
+async def e3(base: Base, requests: int = 20_000, database: type[Database] = Database) -> Row:
     """E3: fifty organizations over a pool of five, some requests cut off anywhere: nobody sees another's row."""
     planted = plant(base, 50)
     organizations = [UUID(str(rows["organizations"]["id"])) for rows in planted]
@@ -226,7 +226,7 @@ async def e3(base: Base, requests: int = 20_000) -> Row:
             except ZeroDivisionError:
                 found["failed"] += 1
 
-    async with Database(base.app, base.engine, size=5) as db:
+    async with database(base.app, base.engine, size=5) as db:
         await asyncio.gather(*(work(db, requests // 20) for _ in range(20)))
     nothing_cut = int(not found["cancelled"] or not found["failed"])
     return Row(

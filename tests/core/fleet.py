@@ -49,9 +49,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         """Begin with nothing taken."""
-        self._slices: dict[QuotaWindow, deque[tuple[datetime, int]]] = {
-            q.window: deque() for q in self.quotas
-        }
+        self._slices: dict[QuotaWindow, deque[tuple[datetime, int]]] = {q.window: deque() for q in self.quotas}
         self._sums = dict.fromkeys(self._slices, 0)
 
     def budgets(self, now: datetime) -> list[Budget]:

@@ -110,9 +110,7 @@ def test_a_day_of_changed_clocks_has_its_own_number_of_slots(zone: str, day: dat
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.sampled_from(
-        ["Europe/Berlin", "Australia/Lord_Howe", "Asia/Beirut", "Asia/Kathmandu", "Pacific/Apia"]
-    ),
+    st.sampled_from(["Europe/Berlin", "Australia/Lord_Howe", "Asia/Beirut", "Asia/Kathmandu", "Pacific/Apia"]),
     st.sampled_from([date(2026, 3, 27), date(2026, 10, 23), date(2026, 4, 3), date(2011, 12, 28), DAY]),
     st.integers(0, 96 * 4),
     st.integers(1, 96 * 3),
@@ -130,8 +128,7 @@ def test_every_slot_of_an_answer_is_named_in_exactly_one_run(
         whole = day_window(run.day, zone)
         assert run.slots * step_s == whole.seconds
         named += [
-            (whole.start + timedelta(seconds=step_s * (run.first + n)), letter)
-            for n, letter in enumerate(run.letters)
+            (whole.start + timedelta(seconds=step_s * (run.first + n)), letter) for n, letter in enumerate(run.letters)
         ]
     assert named == [(at, "s" if at in stored else "n") for at in window.slots(step_s)]
 

@@ -46,14 +46,8 @@ def test_elevation_is_within_a_third_of_a_degree_of_pvlib(place: Place) -> None:
 
 def test_a_summers_day_has_one_window_with_the_margin_on_both_sides() -> None:
     (window,) = daylight(Window(datetime(2026, 6, 2, tzinfo=UTC), datetime(2026, 6, 2, 22, tzinfo=UTC)), GRAZ)
-    assert (
-        sun_elevation_deg(window.start, GRAZ)
-        < -1
-        < sun_elevation_deg(window.start + timedelta(minutes=40), GRAZ)
-    )
-    assert (
-        sun_elevation_deg(window.end, GRAZ) < -1 < sun_elevation_deg(window.end - timedelta(minutes=40), GRAZ)
-    )
+    assert sun_elevation_deg(window.start, GRAZ) < -1 < sun_elevation_deg(window.start + timedelta(minutes=40), GRAZ)
+    assert sun_elevation_deg(window.end, GRAZ) < -1 < sun_elevation_deg(window.end - timedelta(minutes=40), GRAZ)
 
 
 def test_where_only_the_zone_is_known_the_day_is_an_hour_longer_on_both_sides() -> None:
@@ -83,9 +77,7 @@ def test_nobody_knows_where_means_it_may_be_day() -> None:
     st.integers(0, 365 * 24 * 60),
     st.integers(1, 50 * 60),
 )
-def test_whenever_the_sun_is_up_it_is_daylight(
-    latitude: float, longitude: float, minute: int, length_min: int
-) -> None:
+def test_whenever_the_sun_is_up_it_is_daylight(latitude: float, longitude: float, minute: int, length_min: int) -> None:
     place = Place(latitude, longitude)
     start = START + timedelta(minutes=minute)
     window = Window(start, start + timedelta(minutes=length_min))

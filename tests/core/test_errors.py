@@ -9,9 +9,7 @@ from enalysis.core import errors
 from enalysis.core.errors import EnalysisError, QuotaSpent, Unavailable, UnknownUnit, VendorError
 
 FOUND = {
-    name: found
-    for name, found in vars(errors).items()
-    if inspect.isclass(found) and issubclass(found, EnalysisError)
+    name: found for name, found in vars(errors).items() if inspect.isclass(found) and issubclass(found, EnalysisError)
 }
 VENDOR = [e for e in FOUND.values() if issubclass(e, VendorError)]
 

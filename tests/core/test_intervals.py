@@ -130,9 +130,7 @@ def test_a_day_that_went_on_after_midnight_keeps_its_second_last_hour() -> None:
     st.datetimes(datetime(2012, 1, 1), datetime(2032, 1, 1)),  # noqa: DTZ001 - made aware below
     st.integers(0, 400_000),
 )
-def test_every_instant_of_a_window_lies_in_exactly_one_of_its_days(
-    name: str, naive: datetime, length_s: int
-) -> None:
+def test_every_instant_of_a_window_lies_in_exactly_one_of_its_days(name: str, naive: datetime, length_s: int) -> None:
     zone = ZoneInfo(name)
     window = Window(naive.replace(tzinfo=UTC), naive.replace(tzinfo=UTC) + timedelta(seconds=length_s))
     parts = [part for d in local_days(window, zone) if (part := window.meet(day_window(d, zone)))]

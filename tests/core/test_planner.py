@@ -161,9 +161,7 @@ def test_the_night_waits_for_dawn_and_dusk_is_picked_up_once() -> None:
 
 
 @pytest.mark.parametrize(("windows", "why"), [((), "sun does not rise"), (LIT[:1], "cadence")])
-def test_where_no_daylight_is_ahead_the_stream_is_asked_once_a_day(
-    windows: tuple[Window, ...], why: str
-) -> None:
+def test_where_no_daylight_is_ahead_the_stream_is_asked_once_a_day(windows: tuple[Window, ...], why: str) -> None:
     now = DUSK + HOUR
     due = plan([need(daylight=windows, polled_at=now)], [PLENTY], now)["s"]
     assert DAY - HOUR < due.at - now < DAY + HOUR
@@ -242,9 +240,7 @@ def test_a_spent_quota_puts_nobody_off_beyond_its_return(alignment: Alignment) -
                 assert back - HOUR <= due <= back + timedelta(seconds=1800), (window, taken, lit)
 
 
-@pytest.mark.parametrize(
-    ("lit", "calls"), [(None, 192), ((), 0), (LIT, 128), ((Window(NOW, NOW + 2 * DAY),), 192)]
-)
+@pytest.mark.parametrize(("lit", "calls"), [(None, 192), ((), 0), (LIT, 128), ((Window(NOW, NOW + 2 * DAY),), 192)])
 def test_demand_counts_the_light_only(lit: tuple[Window, ...] | None, calls: float) -> None:
     assert demand_per_day(need(daylight=lit, cost=2)) == pytest.approx(calls)
 

@@ -92,9 +92,7 @@ def test_there_are_forty_poisons() -> None:
 
 def named(poison: object) -> str:
     """Name a poison in a test's id; an int may have too many digits to be written out."""
-    return (
-        f"int{poison.bit_length()}" if isinstance(poison, int) else f"{type(poison).__name__}-{poison}"[:30]
-    )
+    return f"int{poison.bit_length()}" if isinstance(poison, int) else f"{type(poison).__name__}-{poison}"[:30]
 
 
 @pytest.mark.parametrize("poison", NUMBERS, ids=named)

@@ -125,9 +125,7 @@ class TestLogins:
             with pytest.raises(EmbeddedError, match=r"is missing\. Put it back"):
                 EmbeddedServer(folder).start()
             kept.with_name("superuser-password").write_text("another\n")
-            with pytest.raises(
-                EmbeddedError, match=r"turns its superuser away.*password authentication failed"
-            ):
+            with pytest.raises(EmbeddedError, match=r"turns its superuser away.*password authentication failed"):
                 EmbeddedServer(folder).start()
             kept.rename(folder / "superuser-password")
             assert ask(server.admin_conninfo, "select 1") == 1
@@ -170,9 +168,7 @@ class TestStartAndStop:
         assert (folder / "server.log").stat().st_size < 100_000
         assert (folder / "server.log.1").stat().st_size == LOG_LIMIT_BYTES + 1
 
-    def test_the_callers_libpq_variables_do_not_count(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_callers_libpq_variables_do_not_count(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         foreign = {
             "PGHOST": "192.0.2.1",
             "PGHOSTADDR": "192.0.2.1",
@@ -190,9 +186,7 @@ class TestStartAndStop:
         with EmbeddedServer(folder) as server:
             assert foreign.keys() & os.environ.keys() == set()
             assert ask(server.admin_conninfo, "select current_setting('TimeZone')") == "UTC"
-            assert (
-                ask(server.admin_conninfo, "select current_user || current_database()") == "postgrespostgres"
-            )
+            assert ask(server.admin_conninfo, "select current_user || current_database()") == "postgrespostgres"
 
     def test_a_failed_start_shows_the_end_of_the_log(self, folder: Path) -> None:
         with pytest.raises(EmbeddedError, match=r"ended with code 1.*invalid value.*shared_buffers"):
@@ -201,9 +195,7 @@ class TestStartAndStop:
             assert ask(server.admin_conninfo, "select 1") == 1
 
     @pytest.mark.parametrize("content", ["14\n", "9.6\n", None])
-    def test_another_major_versions_folder_is_refused_untouched(
-        self, tmp_path: Path, content: str | None
-    ) -> None:
+    def test_another_major_versions_folder_is_refused_untouched(self, tmp_path: Path, content: str | None) -> None:
         (tmp_path / "cluster" / "base").mkdir(parents=True)
         if content:
             (tmp_path / "cluster" / "PG_VERSION").write_text(content)

@@ -114,7 +114,7 @@ async def test_no_window_of_a_month_holds_more_than_its_limit(db: Database, alig
             if chance.random() < 0.02:
                 wrong -= timedelta(seconds=10 ** chance.uniform(0, 5))
             cost, caller = chance.choice([1, 1, 1, 2, 5]), chance.choice(list(Caller))
-            for _ in range(chance.choice([1, 1, 6])):
+            for _ in range(chance.choice([1, 1, 4])):
                 if (await take(conn, true + wrong, caller, cost)).granted:
                     told.append((true + wrong, cost))
                     really.append((true, cost))
@@ -152,7 +152,7 @@ async def test_the_told_time_is_when_calls_are_free_and_the_budget_is_what_is_le
     limits = [quota(q.window, q.limit, alignment) for q in ALL]
     async with db.world() as conn:
         await quotas.declare(conn, "a", limits)
-        while refusals < 40:
+        while refusals < 15:
             at += timedelta(seconds=10 ** chance.uniform(-1, 4))
             before = await quotas.budgets(conn, ["a"], at)
             for b in before:

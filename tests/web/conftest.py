@@ -130,7 +130,7 @@ class House:
     async def connect(self, scope: Scope, key: str) -> UUID:
         """Connect an account and poll until nothing is due, as the worker would."""
         account = self.account(key)
-        connection = await connections.add(
+        connection, _ = await connections.add(
             scope,
             self.runtime.db,
             self.runtime.vendors,

@@ -52,8 +52,11 @@ async def add(
     plan: str,
     fields: Mapping[str, str],
     now: datetime,
-) -> UUID:
-    """Test a credential, seal and save it, and leave discovery to the worker. Raises Refused or VendorError."""
+) -> tuple[UUID, Check]:
+    """Test a credential, seal and save it, and leave discovery to the worker.
+
+    Returns: the new connection and what its test found. Raises: Refused or VendorError; nothing is saved.
+    """
     scope.allow(Role.ADMIN)
     spec = vendors.spec(vendor)
     clean = _clean(spec, fields)
@@ -66,7 +69,7 @@ async def add(
                 raise Refused(msg)
     async with db.world() as conn:
         await quotas.declare(conn, account, spec.plan(plan).quotas)
-    await test(scope, db, vendors, vendor=vendor, plan=plan, fields=clean, now=now)
+    found = await test(scope, db, vendors, vendor=vendor, plan=plan, fields=clean, now=now)
     connection = uuid4()
     sealed = await vendors.seal(scope, connection, clean)
     async with db.org(scope) as conn:
@@ -76,7 +79,7 @@ async def add(
             if stream.subject is Subject.CONNECTION:
                 await streams.add_stream(scope, conn, connection, None, stream.name, "", stream.metrics, now)
         await connections.add_event(scope, conn, connection, None, "connected", f"{name} connected", now)
-    return connection
+    return connection, found
 
 
 async def remove(scope: Scope, db: Database, connection: UUID) -> None:

@@ -118,7 +118,7 @@ class Vendors:
         """Return a vendor's card. Raises Refused for a vendor nobody wrote."""
         if vendor not in self.specs:
             known = ", ".join(sorted(s.label for s in self.specs.values()))
-            msg = f"there is no connector called {vendor[:40]!r}; there are: {known}"
+            msg = f"there is no connector of that name; there are: {known}"
             raise Refused(msg)
         return self.specs[vendor]
 

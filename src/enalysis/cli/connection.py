@@ -119,12 +119,8 @@ async def _add(
 ) -> None:
     async with session(organization) as opened:
         runtime = opened.runtime
-        with output.busy(f"Testing the credential at {spec.label}"):
-            found = await _tested(opened, spec, plan, fields)
-        if not as_json:
-            output.say(f"{spec.label}: {in_words(found, runtime.clock())}.")
-        with output.busy("Saving"):
-            made = await actions.add(
+        with output.busy(f"Testing the credential at {spec.label}, and saving it"):
+            made, found = await actions.add(
                 opened.scope,
                 opened.db,
                 runtime.vendors,
@@ -148,6 +144,7 @@ async def _add(
             }
         )
         return
+    output.say(f"{spec.label}: {in_words(found, runtime.clock())}.")
     output.say(
         f"Saved as {saved.name!r} ({str(saved.id)[:8]}), with the quota of plan {spec.plan(plan).label}.\n"
         "Next: `enalysis run` collects from it all the time, `enalysis collect` once."

@@ -207,7 +207,7 @@ def _welcome(demo: _Demo, password: str) -> None:
 async def _connect_all(demo: _Demo) -> None:
     for account in demo.sandbox["accounts"]:
         try:
-            made = await connections.add(
+            made, _ = await connections.add(
                 demo.scope,
                 demo.runtime.db,
                 demo.runtime.vendors,

@@ -64,7 +64,7 @@ def judge(signs: Signs, now: datetime) -> tuple[Health, str]:
     if state is Health.ACT or (state is Health.WATCH and age > QUIET):
         return state, signs.fault or "Its connection has a problem"
     if age > SILENT:
-        return Health.ACT, f"Silent since {_hours(age)}"
+        return Health.ACT, f"Silent for {_hours(age)}"
     if age > QUIET and not signs.dark:
         return Health.WATCH, f"No new value for {_hours(age)}"
     return Health.GOOD, "Asleep until sunrise" if signs.dark else "Reporting"

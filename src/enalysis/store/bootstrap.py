@@ -12,7 +12,9 @@ from enalysis.store.pool import Conn
 from enalysis.store.postgres_binaries import EmbeddedError
 
 DATABASE = "enalysis"
-AWAY: tuple[type[Exception], ...] = (psycopg.Error, psycopg_pool.PoolTimeout)
+# Away: passes by itself. Failed: also what a wrong statement or a missing right raises.
+AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, psycopg.InterfaceError, psycopg_pool.PoolTimeout)
+FAILED: tuple[type[Exception], ...] = (psycopg.Error, psycopg_pool.PoolTimeout)
 LAUNCH_FAILED: tuple[type[Exception], ...] = (EmbeddedError, psycopg.Error, OSError)
 
 

@@ -84,7 +84,7 @@ async def test(runtime: RuntimeOf, person: SignedIn, sent: Credential) -> Tested
 @router.post("", status_code=201)
 async def add(runtime: RuntimeOf, person: SignedIn, sent: NewConnection, answer: Response) -> Added:
     """Test a credential, seal it and save it; the sites behind it are found in the background."""
-    made = await actions.add(
+    made, _ = await actions.add(
         person.scope,
         runtime.db,
         runtime.vendors,

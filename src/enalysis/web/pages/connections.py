@@ -75,7 +75,7 @@ async def connect(request: Request, runtime: RuntimeOf, person: SignedIn) -> Res
             )
             words = forms.check_words(found, age(found.last_update, now))
             return _answer(request, spec, sent, testing, 200, found=words, called=found.status)
-        added = await actions.add(
+        added, _ = await actions.add(
             person.scope,
             runtime.db,
             runtime.vendors,
