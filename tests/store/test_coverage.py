@@ -93,6 +93,21 @@ async def test_random_answers_in_random_batches_come_out_as_cores_rule_says(db: 
     assert len(known) == 15
 
 
+async def test_a_day_that_became_longer_or_shorter_keeps_its_slots_in_place(db: Database, scope: Scope) -> None:
+    """A site's zone was corrected: what comes then is laid over a day of another length."""
+    day = date(2026, 10, 25)
+    told = [
+        (1, 900, Run(day, 92, 0, "rr")),
+        (1, 900, Run(day, 100, 97, "rn")),
+        (2, 900, Run(day, 100, 96, "rrrr")),
+        (2, 900, Run(day, 92, 3, "s")),
+    ]
+    for one in told:
+        await write(db, scope, [one])
+    assert await stored(db, scope) == merged(told)
+    assert {key: len(row) for key, row in (await stored(db, scope)).items()} == {(1, day): 100, (2, day): 92}
+
+
 async def test_the_order_of_answers_does_not_matter(db: Database) -> None:
     chance = random.Random(3)  # noqa: S311 - letters, no secret
     told = [(1, 900, random_run(chance, date(2026, 6, 2), 96)) for _ in range(12)]
