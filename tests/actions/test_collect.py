@@ -34,6 +34,7 @@ async def test_a_key_becomes_sites_meters_and_readings(bench: Bench) -> None:
     page = await fleet(bench.scope, bench.db, bench.clock())
     assert page.totals.sites == 8
     assert page.totals.pv_w is not None
+    assert all(r.pv_yesterday_wh is None for r in page.rows), "half a yesterday is none"
     bakery = await site_named(bench, "Bakery Pankow")
     shown = await head(bench.scope, bench.db, bakery.id, bench.clock())
     assert {m.kind for m in shown.meters} == {"pv", "grid", "load"}
@@ -54,6 +55,10 @@ async def test_history_is_the_worlds_to_the_watt_hour(bench: Bench) -> None:
     assert row.backfill.days_done == row.backfill.days_asked > 13
     assert row.backfill.next_at is None
     site = await site_named(bench, "Rua do Almada")
+    assert site.pv_yesterday_wh is not None
+    today = (await day(bench.scope, bench.db, site.id, None, bench.clock())).totals
+    assert today is not None
+    assert not today.complete
     world = bench.sandbox.worlds["porto"]
     for number in range(26, 32):
         which = date(2026, 5, number)
@@ -62,7 +67,7 @@ async def test_history_is_the_worlds_to_the_watt_hour(bench: Bench) -> None:
         truth = world.energy(window.start, window.end)
         totals = shown.totals
         assert totals is not None
-        assert (totals.slots, totals.stored, totals.told_null) == (96, 96, 0)
+        assert (totals.slots, totals.stored, totals.told_null, totals.complete) == (96, 96, 0, True)
         # The vendor rounds each quarter of each of three series to a whole Wh: half a Wh a slot at most.
         assert totals.pv_wh == pytest.approx(truth.pv_wh, abs=48)
         assert totals.grid_import_wh == pytest.approx(truth.grid_import_wh, abs=48)

@@ -22,6 +22,7 @@ from enalysis.store.logins import APP, ENGINE, JOBS
 from enalysis.store.pool import Database
 from enalysis.store.quotas import Caller
 from tests.bar.row import Row
+from tests.bar.spender import ASKERS
 from tests.bar.tenancy import GLOBAL, Table, enter, insert, make_row, ordinary_tables, plant, superuser, tenant_tables
 from tests.bar.ways_round import e4, e5
 from tests.core.fleet import quota
@@ -238,56 +239,68 @@ async def e3(base: Base, requests: int = 20_000, database: type[Database] = Data
     )
 
 
-async def i3(base: Base, processes: int = 8, attempts: int = 60) -> Row:
+async def i3(base: Base, processes: int = 8, accounts: int = 40) -> Row:
     """I3: processes at once make exactly as many calls as the quota has; fifty restarts sign in once.
 
-    Each process asks again and again and counts a call only after its reservation is committed; what the
-    database holds as taken must be what they made.
+    All of them ask for the same account's calls at the same time, for twice as many as there are, and go on to the
+    next account: each is a race of its own. A call counts once its reservation is committed, and what the
+    database holds as taken must be what was made.
     """
-    cap = processes * attempts // 3
+    cap = processes * ASKERS // 2
+    scopes = [f"account {n}" for n in range(accounts)]
     async with Database(base.app, base.engine) as db, db.world() as conn:
-        await quotas.declare(conn, "shared", [quota(QuotaWindow.MINUTE, cap), quota(QuotaWindow.MONTH, 10 * cap)])
+        for scope in scopes:
+            await quotas.declare(conn, scope, [quota(QuotaWindow.MINUTE, cap + 1), quota(QuotaWindow.MONTH, cap)])
         await quotas.declare(conn, "login", [quota(QuotaWindow.HOUR, 1)])
-    made = await asyncio.gather(*(_spend(base, attempts) for _ in range(processes)))
+    shares = await _spend(base, scopes, processes)
+    made = {scope: sum(share[scope] for share in shares) for scope in scopes}
     logins = 0
-    for second in range(50):
+    for minute in range(50):
         async with Database(base.app, base.engine) as db, db.world() as conn:
-            at = NOW + timedelta(minutes=second)
+            at = NOW + timedelta(minutes=minute)
             logins += (await quotas.take(conn, "login", 1, at, Caller.PERSON)).granted
     async with Database(base.app, base.engine) as db, db.world() as conn:
-        budgets = await quotas.budgets(conn, ["shared"], NOW + timedelta(seconds=1))
+        budgets = await quotas.budgets(conn, scopes, NOW)
         unknown = (await quotas.take(conn, "nobody declared this", 1, NOW, Caller.PERSON)).granted
-    taken = {b.quota.window: b.taken for b in budgets}
-    over = max(0, sum(made) - cap)
-    differ = sum(abs(t - sum(made)) for t in taken.values())
+    differ = sum(b.taken != made[b.scope] for b in budgets) + abs(len(budgets) - 2 * accounts)
     return Row(
         "I3",
-        processes * attempts + 50,
-        over + differ + abs(cap - sum(made)) + max(0, logins - 1) + (not logins) + unknown,
-        processes * attempts + 50,
+        processes * ASKERS * accounts + 50,
+        sum(abs(calls - cap) for calls in made.values()) + differ + abs(logins - 1) + unknown,
+        processes * ASKERS * accounts + 50,
         {
             "processes": processes,
+            "accounts": accounts,
             "quota": cap,
-            "calls": sum(made),
-            "reserved": taken[QuotaWindow.MINUTE],
-            "least_by_one": min(made),
+            "calls_most": max(made.values()),
+            "calls_least": min(made.values()),
+            "reserved_not_made": differ,
             "restarts": 50,
             "logins": logins,
         },
     )
 
 
-async def _spend(base: Base, attempts: int) -> int:
-    """Run one process that asks `attempts` times and return how many calls it made."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bar.spender"),
-        cwd=ROOT,
-        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    order = {"app": base.app, "engine": base.engine, "scope": "shared", "attempts": attempts, "at": NOW.isoformat()}
-    told, _ = await process.communicate(json.dumps(order).encode())
-    if process.returncode:
-        raise RuntimeError(f"a process that spends quota ended with {process.returncode}")
-    return int(told)
+async def _spend(base: Base, scopes: list[str], processes: int) -> list[dict[str, int]]:
+    """Let processes ask for calls, all from the same moment on; return how many each made of each scope."""
+    order = json.dumps({"app": base.app, "engine": base.engine, "scopes": scopes, "at": NOW.isoformat()})
+    running = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.bar.spender"),
+            cwd=ROOT,
+            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for _ in range(processes)
+    ]
+    for process in running:
+        assert process.stdin
+        process.stdin.write(f"{order}\n".encode())
+    for process in running:
+        assert process.stdout
+        await process.stdout.readline()
+    told = await asyncio.gather(*(process.communicate(b"go\n") for process in running))
+    if any(process.returncode for process in running):
+        raise RuntimeError("a process that spends quota failed")
+    return [json.loads(out) for out, _ in told]

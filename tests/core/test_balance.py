@@ -41,7 +41,7 @@ def supply_of(f: Flows, kinds: frozenset[MeterKind], *, dark: bool) -> float | N
     return sum(sign * wh for kind, wh, sign in signed if kind in kinds and wh is not None)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(flows, KINDS, st.booleans())
 def test_whatever_is_known_closes_and_nothing_unknown_becomes_a_number(
     f: Flows, kinds: frozenset[MeterKind], dark: bool

@@ -45,7 +45,7 @@ def test_every_letter_has_its_worth() -> None:
     assert set(WORTH) == {s.value for s in Slot}
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(run_of(24), min_size=1, max_size=6), st.randoms())
 def test_runs_may_come_in_any_order_and_any_number_of_times(found: list[Run], chance: object) -> None:
     """Commutative, associative and idempotent: the day is the best that anybody ever told of each slot."""
@@ -58,7 +58,7 @@ def test_runs_may_come_in_any_order_and_any_number_of_times(found: list[Run], ch
     assert row == whole
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(run_of(24), run_of(24), st.text(WORTH, max_size=24))
 def test_joining_runs_first_is_merging_both(one: Run, two: Run, old: str) -> None:
     both = joined(one, two)
@@ -66,7 +66,7 @@ def test_joining_runs_first_is_merging_both(one: Run, two: Run, old: str) -> Non
     assert merge(old, both) == merge(merge(old, one), two) == merge(merge(old, two), one)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.text(WORTH, max_size=24), run_of(24))
 def test_no_slot_gets_worse(old: str, run: Run) -> None:
     new = merge(old, run)
@@ -140,7 +140,7 @@ def test_what_a_vendor_must_have_told_by_now() -> None:
     assert told == [0, 0, 0, 0, 1, 95, 96, 96]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.text(WORTH, max_size=100))
 def test_the_states_of_a_day_add_up_to_its_slots(letters: str) -> None:
     assert sum(count(letters).values()) == len(letters)

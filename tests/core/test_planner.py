@@ -71,7 +71,7 @@ budgets_drawn = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     st.lists(needs_drawn, max_size=6, unique_by=lambda n: n.key),
     st.lists(budgets_drawn, max_size=5),

@@ -40,7 +40,7 @@ def test_a_call_is_counted_for_longer_than_any_window_of_the_vendor(window: Quot
     assert SPAN_S[window] - SLICE_S[window] >= LONGEST_S[window] + 1
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(instants, st.sampled_from(QuotaWindow), st.integers(1, 1200))
 def test_what_counts_now_covers_the_window_and_not_much_more(now: datetime, window: QuotaWindow, ago: int) -> None:
     """A call counts at least as long as the vendor's window, and at most its span."""

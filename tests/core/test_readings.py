@@ -1,5 +1,6 @@
 """Sifting readings: forty poisons are set aside, each alone, and the rest of the row stays."""
 
+import json
 import math
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -171,6 +172,31 @@ def test_zero_is_a_measurement_and_nothing_is_none() -> None:
     found = sift([Sample("a", AT, {}), Sample("b", AT, {Metric.PV_W: 0})], [], NOW)
     assert [(s.device, dict(s.values)) for s in found.samples] == [("b", {Metric.PV_W: 0.0})]
     assert type(found.samples[0].values[Metric.PV_W]) is float
+    assert found.rejected == []
+
+
+def test_what_stands_beside_the_numbers_is_made_fit_for_the_database() -> None:
+    """A NUL, half a surrogate or a NaN in a note would cost the whole batch; the note stays, they go."""
+    note = {
+        "nul\0": "a\0b",
+        "half": "\ud800!",
+        "nan": math.nan,
+        "big": 10**5000,
+        "deep": {"list": [1, -math.inf, ("x\0", None, True)]},
+        "at": AT,
+    }
+    sample, interval = (
+        Sample("a", AT, {Metric.PV_W: 1.0}, extra=note),
+        Interval("a", AT, 300, {Metric.PV_WH: 1.0}, extra=note),
+    )
+    found = sift([sample], [interval], NOW)
+    for extra in (found.samples[0].extra, found.intervals[0].extra):
+        assert extra is not None
+        text = json.dumps(extra, allow_nan=False)
+        assert "\\u0000" not in text
+        assert "\\ud8" not in text
+        assert extra["nul"] == "ab"
+        assert extra["deep"] == {"list": [1, None, ["x", None, True]]}
     assert found.rejected == []
 
 

@@ -64,7 +64,7 @@ def trees(draw: st.DrawFn) -> list[Meter]:
     return meters
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(trees())
 def test_no_two_counted_meters_of_a_kind_are_parent_and_child(meters: list[Meter]) -> None:
     by_id = {m.id: m for m in meters}

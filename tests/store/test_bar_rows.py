@@ -60,8 +60,17 @@ def test_e5_there_is_no_way_round(base: Base) -> None:
 
 
 async def test_i3_two_processes_make_exactly_the_calls_there_are(base: Base) -> None:
-    row = await i3(base, processes=2, attempts=40)
+    row = await i3(base, processes=2, accounts=15)
     assert row.ok, row
+
+
+async def test_i3_finds_a_ledger_that_counts_without_locking(cluster: Cluster) -> None:
+    with fresh_base(cluster) as own:
+        with superuser(own) as admin:
+            admin.execute(
+                "create or replace function quota_lock(p_scope text) returns void language sql as 'select pg_sleep(0.01)'"
+            )
+        assert (await i3(own, processes=2, accounts=15)).bad > 0
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 from enalysis.core.access import Scope
 from enalysis.core.coverage import Run
 from enalysis.core.metrics import INTERVAL_METRICS, SAMPLE_METRICS, Metric, Quality
+from enalysis.core.readings import Interval, sift
 from enalysis.store import connections, sites, streams
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
@@ -138,6 +139,15 @@ async def test_nothing_told_blanks_nothing_and_filling_a_gap_is_no_correction(db
     assert await fetch(db, org, "select * from revisions") == []
     assert await write(db, org, quarter(0.0)) == Ingested(0, 0, 1, 1)
     assert await fetch(db, org, "select pv_wh from intervals") == [(0.0,)]
+
+
+async def test_a_note_of_any_kind_is_stored_as_json(db: Database, org: Scope) -> None:
+    note = {"text": "a\0b", "half": "\ud800", "nan": float("nan"), "deep": {"list": [1, None, True]}}
+    (told,) = sift([], [Interval("a", AT, 900, {PV: 1.0}, extra=note)], NOW).intervals
+    await write(db, org, quarter(1.0, extra=told.extra))
+    assert await fetch(
+        db, org, "select extra ->> 'text', extra #>> '{deep,list,2}', extra -> 'nan' from intervals"
+    ) == [("ab", "true", None)]
 
 
 async def test_duplicates_within_a_batch_become_one_row_of_the_last_word(db: Database, org: Scope) -> None:

@@ -18,6 +18,7 @@ from enalysis.store.pool import Conn, Database
 from enalysis.store.rollups import DayRow
 
 _QUARTER_S = 900
+_OPEN = {Slot.AHEAD.value, Slot.RETRYING.value}
 
 
 async def roll_up(scope: Scope, db: Database, connection: UUID) -> int:
@@ -59,18 +60,19 @@ def _quarters(
     return out
 
 
-def _day(day: date, window: Window, quarters: list[tuple[datetime, Flows]], letters: list[tuple[str, str]]) -> DayRow:
+def _day(day: date, window: Window, quarters: list[tuple[datetime, Flows]], letters: list[str]) -> DayRow:
     """Return the day: each metric the sum of the quarters that know it, with how many slots were told at all."""
     sums = {m: _known(getattr(f, m.value) for _, f in quarters) for m in ENERGIES}
     quality = Quality.MEASURED
     for _, flows in quarters:
         quality |= flows.quality
-    # Slots of the site are judged by the stream that knows most of them; streams of other parts do not add.
-    stored = max((text.count(Slot.STORED) for _, text in letters), default=0)
-    told = max((text.count(Slot.STORED) + text.count(Slot.VENDOR_NULL) for _, text in letters), default=0)
+    # Slots of the site are counted by the stream that knows most of them; streams of other parts do not add.
+    stored = max((text.count(Slot.STORED) for text in letters), default=0)
+    told = max((text.count(Slot.STORED) + text.count(Slot.VENDOR_NULL) for text in letters), default=0)
     slots = int(window.seconds // _QUARTER_S)
+    complete = bool(letters) and all(len(text) >= slots and not set(text) & _OPEN for text in letters)
     residual = _known(f.residual_wh for _, f in quarters)
-    return DayRow(day, sums, residual, int(quality), slots, stored, told - stored)
+    return DayRow(day, sums, residual, int(quality), slots, stored, told - stored, complete)
 
 
 def _known(values: Iterable[float | None]) -> float | None:

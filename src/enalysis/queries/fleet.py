@@ -39,7 +39,7 @@ _SITES = """
     )
     select si.id, si.name, si.address, si.zone, si.latitude, si.longitude, si.capacity_wp,
            coalesce(f.vendors, '{}') as vendors, f.state, f.fault, f.heard_at, n.at, n.pv_w,
-           t.pv_wh as today, y.pv_wh as yesterday
+           t.pv_wh as today, case when y.complete then y.pv_wh end as yesterday
     from sites si
     left join fed f on f.site_id = si.id
     left join newest n on n.site_id = si.id

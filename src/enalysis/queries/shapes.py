@@ -137,7 +137,10 @@ class Quarter:
 
 @dataclass(frozen=True, slots=True)
 class DayTotals:
-    """A site's day, Wh; sums of what is known, with how many of the day's slots are."""
+    """A site's day, Wh; sums of what is known, with how many of the day's slots are.
+
+    complete: every stream of the site was told of every slot of the day.
+    """
 
     day: date
     pv_wh: float | None
@@ -151,6 +154,7 @@ class DayTotals:
     slots: int
     stored: int
     told_null: int
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)

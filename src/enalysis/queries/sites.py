@@ -18,9 +18,14 @@ from enalysis.store import sites
 from enalysis.store.pool import Conn, Database, named_rows
 
 _QUARTER_S = 900
+_QUARTER = timedelta(seconds=_QUARTER_S)
 _FLOWS = (
     "pv_wh, grid_import_wh, grid_export_wh, battery_charge_wh, battery_discharge_wh, load_wh, soc_pct,"
     " residual_wh, quality"
+)
+_TOTALS = (
+    *("day", "pv_wh", "grid_import_wh", "grid_export_wh", "battery_charge_wh", "battery_discharge_wh", "load_wh"),
+    *("residual_wh", "quality", "slots", "stored", "told_null", "complete"),
 )
 _STATE_WORDS = {
     Slot.AHEAD.value: "ahead",
@@ -30,6 +35,7 @@ _STATE_WORDS = {
     Slot.EXPIRED.value: "expired",
     Slot.QUARANTINED.value: "quarantined",
 }
+_STORED = _STATE_WORDS[Slot.STORED.value]
 
 
 async def head(scope: Scope, db: Database, site: UUID, now: datetime) -> SiteHead:
@@ -76,29 +82,38 @@ async def day(scope: Scope, db: Database, site: UUID, wanted: date | None, now: 
         today = local_day(now, zone)
         which = wanted or today
         window = day_window(which, zone)
-        rows = await (
-            await conn.execute(
-                f"select start, {_FLOWS} from site_quarters"
-                " where organization_id = %s and site_id = %s and start >= %s and start < %s",
-                (scope.organization, site, window.start, window.end),
-            )
-        ).fetchall()
-        letters = await _letters(scope, conn, site, which)
-        totals = await _totals(scope, conn, site, which)
-        first = await (
-            await conn.execute(
-                "select min(day) from site_days where organization_id = %s and site_id = %s",
-                (scope.organization, site),
-            )
-        ).fetchone()
-    told: dict[datetime, tuple[Any, ...]] = {row[0]: row[1:] for row in rows}
+        about = {"org": scope.organization, "site": site, "day": which, "step_s": _QUARTER_S}
+        about |= {"start": window.start, "end": window.end}
+        # One round trip, and in binary: what is found fast would take long to read from text.
+        rows = await (await conn.execute(_DAY, about, binary=True)).fetchall()
+    ((first, letters, *known),) = rows
+    totals = None if known[0] is None else DayTotals(*known[: len(_TOTALS)])
+    offsets_s, *flows = (column or () for column in known[len(_TOTALS) :])
+    told: dict[int, tuple[Any, ...]] = dict(zip(offsets_s, zip(*flows, strict=True), strict=True))
     nothing: tuple[Any, ...] = (*[None] * 8, 0)
     quarters = []
     for number, start in enumerate(window.slots(_QUARTER_S)):
-        known = told.get(start, nothing)
-        values = (*known, _state(letters, number, pv_known=known[0] is not None))
-        quarters.append(Quarter(start, start + timedelta(seconds=_QUARTER_S), *values))
-    return SiteDay(which, found.zone, tuple(quarters), totals, None if first is None else first[0], today)
+        flow = told.get(number * _QUARTER_S, nothing)
+        values = (*flow, _why_unknown(letters, number) if flow[0] is None else _STORED)
+        quarters.append(Quarter(start, start + _QUARTER, *values))
+    return SiteDay(which, found.zone, tuple(quarters), totals, first, today)
+
+
+# The first day there is, the coverage of the streams that bring pv, the day's totals, its quarters column by column.
+_DAY = f"""
+    select (select min(day) from site_days where organization_id = %(org)s and site_id = %(site)s),
+           array(select c.slots from streams s
+                 join coverage c on c.organization_id = s.organization_id and c.stream_id = s.id
+                 where s.organization_id = %(org)s and s.site_id = %(site)s and 'pv_wh' = any(s.metrics)
+                   and c.day = %(day)s and c.step_s = %(step_s)s),
+           {", ".join(f"d.{c}" for c in _TOTALS)}, q.*
+    from (
+        select array_agg(extract(epoch from start - %(start)s)::int),
+               {", ".join(f"array_agg({c})" for c in _FLOWS.split(","))}
+        from site_quarters
+        where organization_id = %(org)s and site_id = %(site)s and start >= %(start)s and start < %(end)s
+    ) q left join site_days d on d.organization_id = %(org)s and d.site_id = %(site)s and d.day = %(day)s
+"""
 
 
 async def devices(scope: Scope, db: Database, site: UUID) -> tuple[DeviceRow, ...]:
@@ -209,37 +224,10 @@ async def _meters(scope: Scope, conn: Conn, site: UUID) -> tuple[MeterFeed, ...]
     return tuple(MeterFeed(i, kind, name, tuple(fed)) for i, kind, name, fed in rows)
 
 
-async def _letters(scope: Scope, conn: Conn, site: UUID, which: date) -> Sequence[str]:
-    """Return the coverage of the site's streams that bring pv, for the day."""
-    rows = await (
-        await conn.execute(
-            "select c.slots from coverage c join streams s on s.organization_id = c.organization_id"
-            " and s.id = c.stream_id where c.organization_id = %s and s.site_id = %s and c.day = %s"
-            " and c.step_s = %s and 'pv_wh' = any(s.metrics)",
-            (scope.organization, site, which, _QUARTER_S),
-        )
-    ).fetchall()
-    return [str(row[0]) for row in rows]
-
-
-def _state(letters: Sequence[str], slot: int, *, pv_known: bool) -> str:
-    """Return `stored` where pv is known, else the best word any stream has for why it is not.
+def _why_unknown(letters: Sequence[str], slot: int) -> str:
+    """Return the best word any stream has for why pv of a slot is not known.
 
     A stream that brings more than pv may have stored the slot without pv: that explains nothing here.
     """
-    if pv_known:
-        return _STATE_WORDS[Slot.STORED.value]
     found = (text[slot] for text in letters if slot < len(text) and text[slot] != Slot.STORED.value)
     return _STATE_WORDS[max(found, key=".rxnq".index, default=Slot.AHEAD.value)]
-
-
-async def _totals(scope: Scope, conn: Conn, site: UUID, which: date) -> DayTotals | None:
-    row = await (
-        await conn.execute(
-            "select day, pv_wh, grid_import_wh, grid_export_wh, battery_charge_wh, battery_discharge_wh, load_wh,"
-            " residual_wh, quality, slots, stored, told_null from site_days"
-            " where organization_id = %s and site_id = %s and day = %s",
-            (scope.organization, site, which),
-        )
-    ).fetchone()
-    return None if row is None else DayTotals(*row)

@@ -254,10 +254,9 @@ _REVISE = f"""
     from stage_intervals s join intervals t on {_KEY}
     cross join lateral (values {", ".join(f"('{c}', t.{c}, s.{c})" for c in _INTERVAL_COLUMNS)})
         v (metric, old, new)
-    where v.old is not null and v.new is not null and v.old <> v.new
+    where ({_RESTATED}) and v.old <> v.new
     on conflict do nothing
 """
-_RESTATED = " or ".join(f"(t.{c} is not null and s.{c} <> t.{c})" for c in _INTERVAL_COLUMNS)
 _UPDATE_INTERVALS = f"""
     update intervals t set
         {", ".join(f"{c} = coalesce(s.{c}, t.{c})" for c in _INTERVAL_COLUMNS)},

@@ -16,7 +16,10 @@ _COLUMNS = ", ".join(m.value for m in INTERVAL_METRICS)
 
 @dataclass(frozen=True, slots=True)
 class DayRow:
-    """A site's day: sums of what is known, Wh, and how many of its slots are stored or were told null."""
+    """A site's day: sums of what is known, Wh, and how many of its slots are stored or were told null.
+
+    complete: every stream was told of every slot, so the sums will only change if a vendor corrects them.
+    """
 
     day: date
     sums: Mapping[Metric, float | None]
@@ -25,6 +28,7 @@ class DayRow:
     slots: int
     stored: int
     told_null: int
+    complete: bool
 
 
 async def list_dirty(scope: Scope, conn: Conn, connection: UUID) -> list[tuple[UUID, date]]:
@@ -41,20 +45,26 @@ async def list_dirty(scope: Scope, conn: Conn, connection: UUID) -> list[tuple[U
     return [(UUID(str(site)), day) for site, day in rows]
 
 
-async def clean(scope: Scope, conn: Conn, site: UUID, day: date) -> list[tuple[str, str]]:
-    """Lock and clear the dirty marks of a site's day; return (stream name, letters) of its streams.
+async def clean(scope: Scope, conn: Conn, site: UUID, day: date) -> list[str]:
+    """Lock and clear the dirty marks of a site's day; return what each of its streams knows of its slots.
 
     Called first in the transaction that recomputes: a reading that lands meanwhile marks the day again.
+    Returns: the letters of every stream that brings intervals, empty for one not asked about the day yet.
     """
+    await conn.execute(
+        "update coverage c set dirty = false from streams s where c.organization_id = %s"
+        " and s.organization_id = c.organization_id and s.id = c.stream_id and s.site_id = %s and c.day = %s",
+        (scope.organization, site, day),
+    )
     rows = await (
         await conn.execute(
-            "update coverage c set dirty = false from streams s where c.organization_id = %s"
-            " and s.organization_id = c.organization_id and s.id = c.stream_id and s.site_id = %s and c.day = %s"
-            " returning s.name, c.slots",
-            (scope.organization, site, day),
+            "select coalesce(c.slots, '') from streams s left join coverage c"
+            "  on c.organization_id = s.organization_id and c.stream_id = s.id and c.day = %s"
+            " where s.organization_id = %s and s.site_id = %s and s.enabled and s.metrics <> '{}'",
+            (day, scope.organization, site),
         )
     ).fetchall()
-    return [(str(name), str(slots)) for name, slots in rows]
+    return [str(row[0]) for row in rows]
 
 
 async def read_intervals(
@@ -113,13 +123,13 @@ async def write_day(scope: Scope, conn: Conn, site: UUID, row: DayRow) -> None:
     """Put a site's day in place of the one that was there."""
     await conn.execute(
         "insert into site_days (organization_id, site_id, day, pv_wh, grid_import_wh, grid_export_wh,"
-        " battery_charge_wh, battery_discharge_wh, load_wh, residual_wh, quality, slots, stored, told_null)"
-        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " battery_charge_wh, battery_discharge_wh, load_wh, residual_wh, quality, slots, stored, told_null, complete)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
         " on conflict (organization_id, site_id, day) do update set pv_wh = excluded.pv_wh,"
         " grid_import_wh = excluded.grid_import_wh, grid_export_wh = excluded.grid_export_wh,"
         " battery_charge_wh = excluded.battery_charge_wh, battery_discharge_wh = excluded.battery_discharge_wh,"
         " load_wh = excluded.load_wh, residual_wh = excluded.residual_wh, quality = excluded.quality,"
-        " slots = excluded.slots, stored = excluded.stored, told_null = excluded.told_null",
+        " slots = excluded.slots, stored = excluded.stored, told_null = excluded.told_null, complete = excluded.complete",
         (
             scope.organization,
             site,
@@ -135,5 +145,6 @@ async def write_day(scope: Scope, conn: Conn, site: UUID, row: DayRow) -> None:
             row.slots,
             row.stored,
             row.told_null,
+            row.complete,
         ),
     )

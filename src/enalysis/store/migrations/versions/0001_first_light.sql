@@ -348,6 +348,7 @@ create table site_days (
     slots int not null,
     stored int not null,
     told_null int not null,
+    complete boolean not null default false,
     primary key (organization_id, site_id, day),
     foreign key (organization_id, site_id) references sites on delete cascade
 );
