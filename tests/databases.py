@@ -92,7 +92,7 @@ def fresh_base(cluster: Cluster) -> Iterator[Base]:
     """Copy the template to a database of the caller's own and drop it at the end of the block."""
     name = f"t{next(_numbers)}"
     with psycopg.connect(cluster.server.admin_conninfo, autocommit=True) as admin:
-        admin.execute(f"create database {name} template {cluster.template} owner {OWNER} strategy file_copy")
+        admin.execute(f"create database {name} template {cluster.template} owner {OWNER} strategy wal_log")
         try:
             yield Base(name, cluster)
         finally:

@@ -73,8 +73,8 @@ def figures(tell: Callable[[str], None]) -> Iterator[Figure]:
 
     Ours: the query behind the page and the API, by the app's login under row-level security, in a transaction
     and with a connection of the pool. The reference: one statement for the same 96 quarters, totals and
-    coverage, over a connection held open by a superuser, whom row-level security does not touch, and in binary,
-    in which psycopg reads answers fastest.
+    coverage, over a connection held open by a superuser, whom row-level security does not touch, in psycopg's
+    own way of reading answers.
     """
     with temporary_cluster() as cluster, fresh_base(cluster) as base:
         ours, by_hand = asyncio.run(_measure(base, tell))
@@ -128,7 +128,7 @@ async def _in_turn(
         begun = time.perf_counter()
         found = await sites.day(scope, db, site, day, NOW)
         between = time.perf_counter()
-        cur = await held.execute(_BY_HAND, {"org": scope.organization, "site": site, "day": day}, binary=True)
+        cur = await held.execute(_BY_HAND, {"org": scope.organization, "site": site, "day": day})
         rows = await cur.fetchall()
         ended = time.perf_counter()
         if [q.pv_wh for q in found.quarters] != [row[1] for row in rows]:

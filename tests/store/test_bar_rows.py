@@ -68,7 +68,8 @@ async def test_i3_finds_a_ledger_that_counts_without_locking(cluster: Cluster) -
     with fresh_base(cluster) as own:
         with superuser(own) as admin:
             admin.execute(
-                "create or replace function quota_lock(p_scope text) returns void language sql as 'select pg_sleep(0.01)'"
+                "create or replace function quota_lock(p_scope text) returns void language sql"
+                " as 'select pg_sleep(0.01)'"
             )
         assert (await i3(own, processes=2, accounts=15)).bad > 0
 

@@ -70,5 +70,5 @@ def _need(
 
 @lru_cache(maxsize=20_000)
 def _lit(place: Place, hour: datetime) -> tuple[Window, ...]:
-    """Return the daylight from two hours ago to two days ahead, once per place and hour."""
-    return tuple(daylight(Window(hour - timedelta(hours=2), hour + timedelta(hours=48)), place))
+    """Return the daylight from a day ago, for the poll after dusk, to two days ahead, once per place and hour."""
+    return tuple(daylight(Window(hour - timedelta(hours=24), hour + timedelta(hours=48)), place))

@@ -129,7 +129,8 @@ async def write_day(scope: Scope, conn: Conn, site: UUID, row: DayRow) -> None:
         " grid_import_wh = excluded.grid_import_wh, grid_export_wh = excluded.grid_export_wh,"
         " battery_charge_wh = excluded.battery_charge_wh, battery_discharge_wh = excluded.battery_discharge_wh,"
         " load_wh = excluded.load_wh, residual_wh = excluded.residual_wh, quality = excluded.quality,"
-        " slots = excluded.slots, stored = excluded.stored, told_null = excluded.told_null, complete = excluded.complete",
+        " slots = excluded.slots, stored = excluded.stored, told_null = excluded.told_null,"
+        " complete = excluded.complete",
         (
             scope.organization,
             site,
