@@ -1,6 +1,8 @@
 """Fixtures every room shares: one PostgreSQL a run, one fresh database a test."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -43,3 +45,15 @@ async def scope(db: Database) -> Scope:
 def stranger() -> UUID:
     """Return an id that belongs to nobody."""
     return uuid4()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say whether the recorded answers were run; only the folder's own name, never where it lies."""
+    named = os.environ.get("ENALYSIS_PAYLOADS")
+    reports = [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]
+    run = sum(report.when == "call" and "recorded" in report.nodeid for report in reports)
+    if named and run:
+        terminalreporter.write_line(f"recorded payloads: run from {Path(named).resolve().name}, {run} tests")
+    else:
+        why = "none of their tests was selected" if named else "ENALYSIS_PAYLOADS is not set"
+        terminalreporter.write_line(f"recorded payloads: skipped: {why}")

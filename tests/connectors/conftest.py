@@ -17,7 +17,6 @@ from enalysis.egress import Egress
 
 RECORDED = "ENALYSIS_PAYLOADS"
 NOW = datetime(2026, 6, 2, 9, 7, 30, tzinfo=UTC)
-_RUN = pytest.StashKey[bool]()
 
 
 @dataclass(frozen=True)
@@ -128,22 +127,11 @@ async def line(vendor: LoopbackVendor, purse: Purse) -> AsyncIterator[VendorHTTP
 
 
 @pytest.fixture
-def recorded(request: pytest.FixtureRequest) -> Path:
+def recorded() -> Path:
     """Return the folder of recorded answers; skip where there is none, fail where it is no folder."""
     named = os.environ.get(RECORDED)
     if not named:
         pytest.skip(f"{RECORDED} is not set")
     folder = Path(named)
     assert folder.is_dir(), f"{RECORDED} does not name a folder"
-    request.config.stash[_RUN] = True
     return folder
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say whether the recorded answers were run; only the folder's own name, never where it lies."""
-    named = os.environ.get(RECORDED)
-    if named and terminalreporter.config.stash.get(_RUN, False):
-        terminalreporter.write_line(f"recorded payloads: run from {Path(named).resolve().name}")
-    else:
-        why = "none of their tests was selected" if named else f"{RECORDED} is not set"
-        terminalreporter.write_line(f"recorded payloads: skipped: {why}")
