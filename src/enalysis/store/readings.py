@@ -163,15 +163,18 @@ async def _renew_latest(scope: Scope, conn: Conn, what: Ingest) -> None:
     """Bring `latest` up to the newest staged sample and interval of each device."""
     which = bool(what.samples), bool(what.intervals)
     devices = {r.device for r in what.samples} | {r.device for r in what.intervals}
+    if not devices:
+        return
     org = {"org": scope.organization}
-    if len(devices) >= _MANY:
-        # One join finds the rows of so many devices sooner than a look-up each. It would lock them in an order
-        # of its own, so that is done before.
-        known = (await conn.execute(_LOCK_LATEST[which], org, prepare=False)).rowcount
-        await conn.execute(_UPDATE_LATEST[which], org, prepare=False)
-        devices = set() if known == len(devices) else devices
-    if devices:
-        await conn.execute(_UPSERT_LATEST[which], org)
+    many = len(devices) >= _MANY
+    # Few rows are locked in the order of their devices. Of many, one join finds the rows sooner than a look-up
+    # each, but locks them in an order of its own: so it waits until no other writer of the organization is here.
+    await conn.execute(_ALONE if many else _BESIDE, org)
+    if many:
+        renewed = (await conn.execute(_UPDATE_LATEST[which], org, prepare=False)).rowcount
+        if renewed == len(devices):
+            return
+    await conn.execute(_UPSERT_LATEST[which], org)
 
 
 async def _copy(conn: Conn, table: str, types: list[str], rows: Iterable[tuple[object, ...]]) -> None:
@@ -326,13 +329,6 @@ def _taken(n: str) -> tuple[str, str]:
     return ", ".join(sets), f"{newer_s} or {newer_i} or (({same_s} or {same_i}) and ({told}))"
 
 
-def _lock_latest(newest: str) -> str:
-    return f"""
-    select from ({newest}) n join latest l on l.organization_id = %(org)s and l.device_id = n.device_id
-    order by n.device_id for update of l
-"""
-
-
 def _update_latest(newest: str) -> str:
     sets, tells = _taken("n")
     return f"""
@@ -351,7 +347,9 @@ def _upsert_latest(newest: str) -> str:
 
 
 _NEWEST = {(s, i): _newest(s, i) for s, i in ((True, True), (True, False), (False, True))}
-_LOCK_LATEST = {which: _lock_latest(newest) for which, newest in _NEWEST.items()}
+_LATEST_LOCK = "(hashtextextended('enalysis.latest ' || %(org)s::text, 0))"
+_ALONE = f"select pg_advisory_xact_lock{_LATEST_LOCK}"
+_BESIDE = f"select pg_advisory_xact_lock_shared{_LATEST_LOCK}"
 _UPDATE_LATEST = {which: _update_latest(newest) for which, newest in _NEWEST.items()}
 _UPSERT_LATEST = {which: _upsert_latest(newest) for which, newest in _NEWEST.items()}
 # A run over slots nobody answered before is laid over them; only where a better answer may stand is it merged
