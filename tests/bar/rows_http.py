@@ -161,11 +161,8 @@ async def c3() -> Row:
     return Row("C3", n, bad, 60, facts)
 
 
-async def i5(patience: float = 1.0) -> Row:
-    """A process of its own meets drips, bombs and long answers; its time and memory stay bounded.
-
-    Args: patience: how often the allowed delays may pass; more than 1 beside other work on the same cores.
-    """
+async def i5() -> Row:
+    """A process of its own meets drips, bombs and long answers; its time and memory stay bounded."""
     dishes = feast()
 
     def choose(asked: Asked) -> Act:
@@ -183,8 +180,8 @@ async def i5(patience: float = 1.0) -> Row:
         )
         told, _ = await child.communicate()
     found = json.loads(told)
-    late = found["worst_s"] > HUNGRY.deadline_s + 0.2 * patience
-    bad = found["wrong"] + late + (found["grown_mb"] >= 32) + (found["stall_ms"] >= 50 * patience)
+    late = found["worst_s"] > HUNGRY.deadline_s + 0.2
+    bad = found["wrong"] + late + (found["grown_mb"] >= 32) + (found["stall_ms"] >= 50)
     figures = {key: float(found[key]) for key in ("worst_s", "grown_mb", "stall_ms")}
     return Row("I5", int(found["n"]), bad, 15, {"deadline_s": HUNGRY.deadline_s, **figures})
 

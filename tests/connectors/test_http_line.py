@@ -208,9 +208,13 @@ async def test_the_bar_is_met(measure: Callable[[], Awaitable[Row]]) -> None:
 
 
 async def test_long_and_hostile_answers_stay_bounded() -> None:
-    """The bar's own limits are for a run alone on the machine; beside other tests the delays may triple."""
-    row = await i5(patience=3)
-    assert row.ok, str(row)
+    """The bar's own limits, at least once in three: other tests spoil one measurement, a fault spoils all."""
+    rows: list[Row] = []
+    while len(rows) < 3:
+        rows.append(await i5())
+        if rows[-1].ok:
+            return
+    pytest.fail("; ".join(map(str, rows)))
 
 
 async def test_the_bar_fails_where_nothing_was_tried() -> None:

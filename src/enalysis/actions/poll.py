@@ -210,9 +210,9 @@ async def _store(
                 backfill_days=visit.deps.backfill_days,
                 now=now,
             )
-        numbers = {d.ref: d.id for d in await sites.list_devices(scope, conn, visit.connection.id)}
-        what = _rows(found, numbers, visit)
         told = {s.device for s in found.samples} | {i.device for i in found.intervals}
+        numbers = await sites.find_devices(scope, conn, visit.connection.id, told)
+        what = _rows(found, numbers, visit)
         strangers = told - numbers.keys()
         if strangers:
             # Their slots stay unanswered and the cursor stays: discovery runs now, the next poll brings them.

@@ -25,7 +25,8 @@ async def plan_next(
     """Set when the polled streams are due next, in view of everything that shares their quota."""
     async with db.org(scope) as conn:
         rows = await streams.list_streams(scope, conn, connection.id)
-        places = {s.id: place_of(s) for s in await sites.list_sites(scope, conn)}
+        own = {r.site_id for r in rows if r.site_id is not None}
+        places = {s.id: place_of(s) for s in await sites.list_sites(scope, conn, own)}
     async with db.world() as conn:
         budgets = await quotas.budgets(conn, [connection.account], now)
     names = {s.name for s in spec.streams}

@@ -36,17 +36,6 @@ class VendorSite:
     site_id: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device as stored."""
-
-    id: int
-    site_id: UUID
-    ref: str
-    kind: str
-    feeds: list[str]
-
-
 _SITE = "id, name, address, zone, latitude, longitude, capacity_wp"
 
 
@@ -100,12 +89,14 @@ async def find_site(scope: Scope, conn: Conn, site: UUID) -> Site:
     return found
 
 
-async def list_sites(scope: Scope, conn: Conn) -> Sequence[Site]:
-    """Return all sites of the organization by name."""
+async def list_sites(scope: Scope, conn: Conn, only: Iterable[UUID] | None = None) -> Sequence[Site]:
+    """Return the sites of the organization by name, or those of them named."""
+    named = None if only is None else list(only)
     async with conn.cursor(row_factory=class_row(Site)) as cur:
         await cur.execute(
-            f"select {_SITE} from sites where organization_id = %s order by lower(name)",
-            (scope.organization,),
+            f"select {_SITE} from sites where organization_id = %s and (%s::uuid[] is null or id = any(%s))"
+            " order by lower(name)",
+            (scope.organization, named, named),
         )
         return await cur.fetchall()
 
@@ -195,14 +186,15 @@ async def set_device(
     return int(row[0])
 
 
-async def list_devices(scope: Scope, conn: Conn, connection: UUID) -> Sequence[Device]:
-    """Return the devices of a connection."""
-    async with conn.cursor(row_factory=class_row(Device)) as cur:
-        await cur.execute(
-            "select id, site_id, ref, kind, feeds from devices where organization_id = %s and connection_id = %s",
-            (scope.organization, connection),
+async def find_devices(scope: Scope, conn: Conn, connection: UUID, refs: Iterable[str]) -> dict[str, int]:
+    """Return the ids of those of the named devices that the connection is known to have, by the vendor's ref."""
+    rows = await (
+        await conn.execute(
+            "select ref, id from devices where organization_id = %s and connection_id = %s and ref = any(%s)",
+            (scope.organization, connection, list(refs)),
         )
-        return await cur.fetchall()
+    ).fetchall()
+    return {str(ref): int(number) for ref, number in rows}
 
 
 async def add_meter(
