@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from enalysis.connectors.http import HTTPLimits, VendorHTTP
+from enalysis.connectors.calls import HTTPLimits
+from enalysis.connectors.http import VendorHTTP
 from enalysis.connectors.verdicts import Patience
 from enalysis.core.errors import QuotaSpent
 from enalysis.core.quotas import QuotaWindow

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from enalysis.connectors.http import HTTPLimits
+from enalysis.connectors.calls import HTTPLimits
 from enalysis.core.errors import VendorError
 from enalysis.egress import Egress
 from tests.vendor import Act, Book, answer, big, deep, drip, head, packed, silent, vendor_http

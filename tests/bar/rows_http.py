@@ -12,7 +12,8 @@ from pathlib import Path
 
 import trustme
 
-from enalysis.connectors.http import HTTPLimits, Refusal, VendorHTTP
+from enalysis.connectors.calls import HTTPLimits, Refusal
+from enalysis.connectors.http import VendorHTTP
 from enalysis.core.errors import EnalysisError, QuotaSpent, Unavailable, VendorError
 from enalysis.egress import Egress
 from tests.bar.appetite import HUNGRY, Points, feast

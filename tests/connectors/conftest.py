@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from enalysis.connectors.http import HTTPLimits, VendorHTTP
+from enalysis.connectors.calls import HTTPLimits
+from enalysis.connectors.http import VendorHTTP
 from enalysis.core.quotas import QuotaWindow
 from enalysis.egress import Egress
 

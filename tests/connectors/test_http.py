@@ -10,7 +10,7 @@ from email.utils import format_datetime
 import msgspec
 import pytest
 
-from enalysis.connectors.http import HTTPLimits, Refusal
+from enalysis.connectors.calls import HTTPLimits, Refusal
 from enalysis.core.errors import (
     BadPayload,
     Forbidden,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from enalysis.connectors.http import HTTPLimits
+from enalysis.connectors.calls import HTTPLimits
 from enalysis.connectors.verdicts import Patience, RetryBudget
 from enalysis.core.errors import BadPayload, LoginNeeded, Unavailable
 from enalysis.egress import Egress

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from enalysis.connectors.http import Refusal, VendorHTTP
+from enalysis.connectors.calls import Refusal
+from enalysis.connectors.http import VendorHTTP
 from enalysis.connectors.solaredge import SolarEdge, explain
 from enalysis.core.errors import (
     BadPayload,

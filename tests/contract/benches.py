@@ -10,7 +10,8 @@ import httpx2
 from starlette.types import ASGIApp
 
 from enalysis.connectors.base import Batch, Connector, FoundDevice, Spec, Stream, Subject
-from enalysis.connectors.http import HTTPLimits, VendorHTTP
+from enalysis.connectors.calls import HTTPLimits
+from enalysis.connectors.http import VendorHTTP
 from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.errors import QuotaSpent
 from enalysis.core.intervals import Window

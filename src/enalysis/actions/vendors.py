@@ -3,75 +3,44 @@
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from enalysis.connectors.base import Connector, Spec
+from enalysis.actions.ledger import QuotaLedger
+from enalysis.actions.tokens import FIELD as GRANT
+from enalysis.actions.tokens import Kept, OneToken, Tokens
+from enalysis.connectors import oauth
+from enalysis.connectors.base import Connector, Spec, TokenSource, Way
+from enalysis.connectors.calls import HTTPLimits
 from enalysis.connectors.http import VendorHTTP
+from enalysis.connectors.oauth import AppKeys, Grant
 from enalysis.connectors.registry import Entry
 from enalysis.connectors.verdicts import Patience
 from enalysis.core.access import Scope
-from enalysis.core.errors import ConfigError, QuotaSpent, Refused
-from enalysis.core.quotas import QuotaWindow
+from enalysis.core.errors import ConfigError, Refused
 from enalysis.egress import Egress
-from enalysis.store import accounts, connections, quotas
+from enalysis.store import accounts, apps, connections
 from enalysis.store.connections import Connection
 from enalysis.store.pool import Database
 from enalysis.store.quotas import Caller
 from enalysis.store.secrets import Keyring, OrganizationKey
 
-_FIELD = "credential"
+CREDENTIAL: Final = "credential"
+APP_KEYS: Final = "app"
+# A token call is made once and holds a lock: it must end well before the lock's own deadline.
+_TOKEN_LIMITS: Final = HTTPLimits(deadline_s=8.0, attempts=1)
 
 
-@dataclass(slots=True)
-class QuotaLedger:
-    """Reserves each call in the database before it is made, and writes down how it ended."""
+@dataclass(frozen=True, slots=True)
+class OperatorApp:
+    """The operator's default app at a vendor, from the settings: its kind, plan and the card's app fields."""
 
-    db: Database
-    scope: Scope
-    connection: UUID | None
-    vendor: str
-    label: str
-    account: str
-    caller: Caller
-    clock: Callable[[], datetime]
-
-    async def take(self, operation: str, cost: int) -> None:
-        """Reserve calls in a transaction of its own, committed before the call. Raises QuotaSpent."""
-        now = self.clock()
-        async with self.db.world() as conn:
-            grant = await quotas.take(conn, self.account, cost, now, self.caller)
-        if grant.granted:
-            return
-        window = "declared quota" if grant.blocked_by is None else grant.blocked_by.value
-        spent = QuotaSpent(
-            f"The quota of this {self.label} account for this {window} is used up as far as this kind of call may."
-            " Collection goes on by itself when it renews; nothing needs to be done.",
-            vendor=self.vendor,
-            operation=operation,
-        )
-        spent.until, spent.ours = grant.until, True
-        spent.window = None if grant.blocked_by is None else grant.blocked_by.value
-        raise spent
-
-    async def record(self, operation: str, cost: int, verdict: str, ms: float) -> None:
-        """Write down a call of a saved connection."""
-        if self.connection is None:
-            return
-        async with self.db.org(self.scope) as conn:
-            await connections.add_call(self.scope, conn, self.connection, self.clock(), operation, cost, verdict, ms)
-
-    async def observe(self, window: QuotaWindow, limit: int, remaining: int) -> None:
-        """Believe the vendor's own count where it is lower than ours."""
-        async with self.db.world() as conn:
-            await quotas.observe(conn, self.account, window, limit, remaining, self.clock())
-
-    async def hold(self, window: QuotaWindow | None, until: datetime) -> None:
-        """Make no call of the account before `until`."""
-        async with self.db.world() as conn:
-            await quotas.hold(conn, self.account, window, until)
+    kind: str
+    plan: str
+    fields: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -87,8 +56,24 @@ class Client:
         self.ledger.caller = Caller.PERSON
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Whose credential a client speaks with, before it is one of a saved connection.
+
+    Attributes:
+        account: the key of the quotas it spends. fields: what the connector is built from.
+    """
+
+    spec: Spec
+    way: Way
+    account: str
+    fields: Mapping[str, str] = field(repr=False)
+    connection: UUID | None = None
+    token: TokenSource | None = None
+
+
 class Vendors:
-    """Builds a vendor's client from the registry's card and a sealed credential."""
+    """Builds a vendor's client from the registry's card and a sealed credential; seals and opens secrets."""
 
     def __init__(
         self,
@@ -98,6 +83,7 @@ class Vendors:
         egress: Egress,
         clock: Callable[[], datetime],
         sandbox_url: str | None,
+        operator_apps: Mapping[str, OperatorApp] | None = None,
     ) -> None:
         self._entries = entries
         self._db = db
@@ -105,6 +91,8 @@ class Vendors:
         self._egress = egress
         self._clock = clock
         self._sandbox_url = sandbox_url
+        self.operator_apps = dict(operator_apps or {})
+        self.tokens = Tokens(db, self, self.exchange, clock)
         # What a vendor asked of an account (a pause, fewer repeats) outlives one poll's client.
         self._patience: dict[str, Patience] = {}
         self.specs: Mapping[str, Spec] = {key: entry.spec for key, entry in entries.items()}
@@ -124,58 +112,127 @@ class Vendors:
 
     def account(self, vendor: str, fields: Mapping[str, str]) -> str:
         """Return the opaque key under which everyone with this credential shares the vendor's quotas."""
-        return f"{vendor}:account:{self._keyring.fingerprint(vendor, json.dumps(dict(sorted(fields.items()))))}"
+        return f"{vendor}:account:{self.mark(vendor, json.dumps(dict(sorted(fields.items()))))}"
+
+    def app_scope(self, vendor: str, client_id: str) -> str:
+        """Return the opaque key under which everyone who uses this app shares its quotas."""
+        return f"{vendor}:app:{self.mark(vendor, client_id)}"
+
+    def mark(self, vendor: str, text: str) -> str:
+        """Return a mark by which equal secrets of a vendor are known, and nothing else."""
+        return self._keyring.fingerprint(vendor, text)
 
     async def seal(self, scope: Scope, connection: UUID, fields: Mapping[str, str]) -> bytes:
         """Seal a credential under the organization's key, bound to the connection."""
-        key = await self._organization_key(scope)
-        return key.seal(connection, _FIELD, json.dumps(dict(sorted(fields.items()))))
+        return await self.seal_text(scope, connection, CREDENTIAL, json.dumps(dict(sorted(fields.items()))))
+
+    async def seal_text(self, scope: Scope, row: UUID, name: str, text: str) -> bytes:
+        """Seal a text under the organization's key, bound to a field of a row."""
+        return (await self._organization_key(scope)).seal(row, name, text)
+
+    async def unseal_text(self, scope: Scope, row: UUID, name: str, sealed: bytes) -> str:
+        """Return what was sealed for that field of that row. Raises SealBroken."""
+        return (await self._organization_key(scope)).unseal(row, name, sealed)
+
+    async def app_fields(self, scope: Scope, app: UUID) -> Mapping[str, str]:
+        """Return the keys of an app. Raises NotFound, or Refused where the operator took theirs away."""
+        async with self._db.org(scope) as conn:
+            found = await apps.find_app(scope, conn, app)
+            sealed = await apps.find_app_sealed(scope, conn, app)
+        if sealed is not None:
+            fields: dict[str, str] = json.loads(await self.unseal_text(scope, app, APP_KEYS, sealed))
+            return fields
+        own = self.operator_apps.get(found.vendor)
+        if own is None or self.app_scope(found.vendor, own.fields["client_id"]) != found.scope:
+            label = self.spec(found.vendor).label
+            msg = f"the operator of this server has no such app at {label} any more: move the connection to another"
+            raise Refused(msg)
+        return own.fields
 
     @asynccontextmanager
-    async def draft(
-        self, scope: Scope, vendor: str, account: str, fields: Mapping[str, str]
-    ) -> AsyncIterator[Connector]:
+    async def draft(self, scope: Scope, login: Login) -> AsyncIterator[Connector]:
         """Open a client for a credential that is not saved yet; its calls are a person's."""
-        async with self._open(scope, None, vendor, account, fields, Caller.PERSON) as client:
+        async with self._open(scope, login, Caller.PERSON) as client:
             yield client.connector
+
+    def granted(self, spec: Spec, way: Way, account: str, app: Mapping[str, str], grant: Grant) -> Login:
+        """Return the login of a grant that was just given and is not kept yet."""
+        fields = {**_without_secrets(app), **grant.kept}
+        return Login(spec, way, account, fields, None, OneToken(grant.access_token))
 
     @asynccontextmanager
     async def client(self, scope: Scope, connection: Connection, caller: Caller) -> AsyncIterator[Client]:
         """Open a client of a saved connection. Raises SealBroken where its credential cannot be read."""
-        key = await self._organization_key(scope)
+        spec = self.spec(connection.vendor)
+        way = spec.way(connection.way)
         async with self._db.org(scope) as conn:
             sealed = await connections.find_sealed(scope, conn, connection.id)
-        fields = json.loads(key.unseal(connection.id, _FIELD, sealed))
-        async with self._open(scope, connection.id, connection.vendor, connection.account, fields, caller) as opened:
+        login = Login(spec, way, connection.account, {}, connection.id)
+        if way.oauth is None or connection.app_id is None:
+            text = await self.unseal_text(scope, connection.id, CREDENTIAL, sealed)
+            login = replace(login, fields=json.loads(text))
+        else:
+            kept = Kept.read(await self.unseal_text(scope, connection.id, GRANT, sealed))
+            app = await self.app_fields(scope, connection.app_id)
+            source = self.tokens.source(scope, connection)
+            login = replace(login, fields={**_without_secrets(app), **kept.fields}, token=source)
+        async with self._open(scope, login, caller) as opened:
             yield opened
 
+    async def exchange(self, scope: Scope, connection: Connection, refresh_token: str) -> Grant:
+        """Spend a refresh token at the vendor. Raises GrantDead or another VendorError."""
+        spec = self.spec(connection.vendor)
+        way = spec.way(connection.way)
+        assert way.oauth is not None  # noqa: S101 - only such connections hold tokens
+        assert connection.app_id is not None  # noqa: S101 - likewise
+        app = await self.app_fields(scope, connection.app_id)
+        async with self.token_endpoint(scope, spec, way, connection.account, connection.id) as http:
+            return await oauth.refresh(http, way.oauth, keys_of(app), refresh_token, self._clock())
+
     @asynccontextmanager
-    async def _open(
-        self,
-        scope: Scope,
-        connection: UUID | None,
-        vendor: str,
-        account: str,
-        fields: Mapping[str, str],
-        caller: Caller,
-    ) -> AsyncIterator[Client]:
-        entry = self._entries[vendor]
-        ledger = QuotaLedger(self._db, scope, connection, vendor, entry.spec.label, account, caller, self._clock)
+    async def token_endpoint(
+        self, scope: Scope, spec: Spec, way: Way, account: str, connection: UUID | None
+    ) -> AsyncIterator[VendorHTTP]:
+        """Open what speaks to a vendor's token endpoint; renewing spends what is kept for people."""
+        assert way.oauth is not None  # noqa: S101 - the caller chose a way with tokens
+        parts = urlsplit(self.replaced(spec, way.oauth.token_url))
+        root = f"{parts.scheme}://{parts.netloc}" + parts.path.removesuffix(urlsplit(way.oauth.token_url).path)
+        ledger = self._ledger(scope, spec, account, connection, Caller.PERSON)
         async with VendorHTTP(
-            vendor=vendor,
-            label=entry.spec.label,
-            origin=self._origin(entry.spec),
+            vendor=spec.key,
+            label=spec.label,
+            origin=root,
             ledger=ledger,
             egress=self._egress,
             clock=self._clock,
-            patience=self._patience.setdefault(account, Patience()),
+            limits=_TOKEN_LIMITS,
         ) as http:
-            yield Client(entry.build(http, fields), http, ledger)
+            yield http
 
-    def _origin(self, spec: Spec) -> str:
+    def replaced(self, spec: Spec, url: str) -> str:
+        """Return an address of a vendor's card, or the sandbox's in its place."""
         if self._sandbox_url is None:
-            return spec.origin
-        return f"{self._sandbox_url.rstrip('/')}/{spec.key}{urlsplit(spec.origin).path}"
+            return url
+        return f"{self._sandbox_url.rstrip('/')}/{spec.key}{urlsplit(url).path}"
+
+    @asynccontextmanager
+    async def _open(self, scope: Scope, login: Login, caller: Caller) -> AsyncIterator[Client]:
+        spec = login.spec
+        ledger = self._ledger(scope, spec, login.account, login.connection, caller)
+        async with VendorHTTP(
+            vendor=spec.key,
+            label=spec.label,
+            origin=self.replaced(spec, spec.origin),
+            ledger=ledger,
+            egress=self._egress,
+            clock=self._clock,
+            patience=self._patience.setdefault(login.account, Patience()),
+            tokens=login.token,
+        ) as http:
+            yield Client(self._entries[spec.key].build(http, login.fields), http, ledger)
+
+    def _ledger(self, scope: Scope, spec: Spec, account: str, connection: UUID | None, caller: Caller) -> QuotaLedger:
+        return QuotaLedger(self._db, scope, connection, spec.key, spec.label, account, caller, self._clock)
 
     async def _organization_key(self, scope: Scope) -> OrganizationKey:
         async with self._db.org(scope) as conn:
@@ -184,3 +241,13 @@ class Vendors:
             msg = "this organization has no data key; restore organization_keys from the backup"
             raise ConfigError(msg)
         return self._keyring.open_organization_key(scope.organization, wrapped)
+
+
+def keys_of(app: Mapping[str, str]) -> AppKeys:
+    """Return what an app proves itself by at a token endpoint."""
+    return AppKeys(app["client_id"], app["client_secret"])
+
+
+def _without_secrets(app: Mapping[str, str]) -> dict[str, str]:
+    """Return what of an app's keys belongs on data calls: id and secret are for the token endpoint alone."""
+    return {name: value for name, value in app.items() if name not in {"client_id", "client_secret"}}

@@ -1,7 +1,7 @@
 """`enalysis connection`: connect a vendor account, test it, watch what it does, disconnect it."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from enalysis.actions import connections as actions
 from enalysis.cli import credential, output
 from enalysis.cli.quota import CHOSEN
 from enalysis.cli.session import Organization, Session, pick, run, session
-from enalysis.connectors.base import Check, Spec
+from enalysis.connectors.base import Check
 from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.errors import LoginNeeded, VendorError
 from enalysis.queries.connections import connections
@@ -26,7 +26,11 @@ Which = Annotated[
     str | None,
     typer.Argument(metavar="CONNECTION", help="A saved connection: its name or id, or how either begins."),
 ]
-_VENDORS = ", ".join(f"{key} ({', '.join(f.name for f in e.spec.fields)})" for key, e in sorted(CONNECTORS.items()))
+_VENDORS = ", ".join(
+    f"{key} {w.key} ({', '.join(f.name for f in w.fields)})"
+    for key, e in sorted(CONNECTORS.items())
+    for w in e.spec.ways
+)
 
 connection = typer.Typer(help="Connect vendor accounts, test them and watch them.", no_args_is_help=True)
 
@@ -36,6 +40,7 @@ def add(
     vendor: credential.Vendor,
     *,
     name: Annotated[str, typer.Option("--name", help="What to call it; the vendor's name if left out.")] = "",
+    way: credential.WayKey = None,
     plan: credential.PlanKey = None,
     given: credential.Given = None,
     files: credential.Files = None,
@@ -43,10 +48,8 @@ def add(
     as_json: output.AsJSON = False,
 ) -> None:
     """Test a credential inside its quota, say what it sees, seal and save it."""
-    spec = credential.find_spec(vendor)
-    chosen = credential.find_plan(spec, plan)
-    fields = credential.read(spec, given, files)
-    run(_add(spec, name, chosen, fields, organization, as_json=as_json))
+    entered = credential.enter(vendor, way, plan, given, files)
+    run(_add(entered, name, organization, as_json=as_json))
 
 
 @connection.command("test")
@@ -56,6 +59,7 @@ def try_out(
     vendor: Annotated[
         str | None, typer.Option("--vendor", metavar="VENDOR", help="Test a credential that is not saved.")
     ] = None,
+    way: credential.WayKey = None,
     plan: credential.PlanKey = None,
     given: credential.Given = None,
     files: credential.Files = None,
@@ -64,16 +68,14 @@ def try_out(
 ) -> None:
     """Ask the vendor whether a saved credential works, or one that is not saved; nothing is stored."""
     if vendor is None:
-        if plan or given or files:
+        if way or plan or given or files:
             raise typer.BadParameter("a saved connection brings its own credential and plan", param_hint="--vendor")
         run(_test_saved(which, organization, as_json=as_json))
         return
     if which is not None:
         raise typer.BadParameter("name a saved connection or a vendor, not both", param_hint="--vendor")
-    spec = credential.find_spec(vendor)
-    chosen = credential.find_plan(spec, plan)
-    fields = credential.read(spec, given, files)
-    run(_test_unsaved(spec, chosen, fields, organization, as_json=as_json))
+    entered = credential.enter(vendor, way, plan, given, files)
+    run(_test_unsaved(entered, organization, as_json=as_json))
 
 
 @connection.command("list")
@@ -114,20 +116,19 @@ def answer(vendor: str, found: Check | None) -> dict[str, object]:
     }
 
 
-async def _add(
-    spec: Spec, name: str, plan: str, fields: Mapping[str, str], organization: str | None, *, as_json: bool
-) -> None:
+async def _add(entered: credential.Entered, name: str, organization: str | None, *, as_json: bool) -> None:
     async with session(organization) as opened:
         runtime = opened.runtime
-        with output.busy(f"Testing the credential at {spec.label}, and saving it"):
+        with output.busy(f"Testing the credential at {entered.spec.label}, and saving it"):
             made, found = await actions.add(
                 opened.scope,
                 opened.db,
                 runtime.vendors,
-                vendor=spec.key,
+                vendor=entered.spec.key,
                 name=name,
-                plan=plan,
-                fields=fields,
+                way=entered.way.key,
+                plan=entered.plan,
+                fields=entered.fields,
                 now=runtime.clock(),
             )
         async with opened.db.org(opened.scope) as conn:
@@ -140,26 +141,27 @@ async def _add(
                 "vendor": saved.vendor,
                 "name": saved.name,
                 "plan": saved.plan,
-                "test": answer(spec.key, found),
+                "test": answer(entered.spec.key, found),
             }
         )
         return
-    output.say(f"{spec.label}: {in_words(found, runtime.clock())}.")
+    output.say(f"{entered.spec.label}: {in_words(found, runtime.clock())}.")
     output.say(
-        f"Saved as {saved.name!r} ({str(saved.id)[:8]}), with the quota of plan {spec.plan(plan).label}.\n"
+        f"Saved as {saved.name!r} ({str(saved.id)[:8]}), with the quota of plan {entered.way.plan(entered.plan).label}.\n"
         "Next: `enalysis run` collects from it all the time, `enalysis collect` once."
     )
 
 
-async def _tested(opened: Session, spec: Spec, plan: str, fields: Mapping[str, str]) -> Check:
+async def _tested(opened: Session, entered: credential.Entered) -> Check:
     runtime = opened.runtime
     return await actions.test(
         opened.scope,
         opened.db,
         runtime.vendors,
-        vendor=spec.key,
-        plan=plan,
-        fields=fields,
+        vendor=entered.spec.key,
+        way=entered.way.key,
+        plan=entered.plan,
+        fields=entered.fields,
         now=runtime.clock(),
     )
 
@@ -178,17 +180,15 @@ async def _test_saved(which: str | None, organization: str | None, *, as_json: b
         _tell_result(saved.name, saved.vendor, found, runtime.clock(), as_json=as_json)
 
 
-async def _test_unsaved(
-    spec: Spec, plan: str, fields: Mapping[str, str], organization: str | None, *, as_json: bool
-) -> None:
+async def _test_unsaved(entered: credential.Entered, organization: str | None, *, as_json: bool) -> None:
     async with session(organization) as opened:
         try:
-            with output.busy(f"Testing the credential at {spec.label}"):
-                found = await _tested(opened, spec, plan, fields)
+            with output.busy(f"Testing the credential at {entered.spec.label}"):
+                found = await _tested(opened, entered)
         except VendorError as error:
-            _tell_refusal(spec.label, spec.key, error, as_json=as_json)
+            _tell_refusal(entered.spec.label, entered.spec.key, error, as_json=as_json)
             raise typer.Exit(output.FAILED) from None
-        _tell_result(spec.label, spec.key, found, opened.runtime.clock(), as_json=as_json)
+        _tell_result(entered.spec.label, entered.spec.key, found, opened.runtime.clock(), as_json=as_json)
 
 
 def in_words(found: Check, now: datetime) -> str:

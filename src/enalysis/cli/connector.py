@@ -1,8 +1,7 @@
 """`enalysis connector`: try a vendor's connector live, without saving anything but what it spent."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
@@ -13,7 +12,7 @@ from enalysis.actions import connections as actions
 from enalysis.cli import credential, output
 from enalysis.cli.connection import answer, in_words
 from enalysis.cli.session import opened, run
-from enalysis.connectors.base import Batch, Connector, FoundDevice, FoundSite, Spec, Subject
+from enalysis.connectors.base import Batch, Connector, FoundDevice, FoundSite, Subject
 from enalysis.core.access import platform
 from enalysis.core.intervals import Window
 from enalysis.core.readings import Interval, Sample
@@ -32,39 +31,32 @@ connector = typer.Typer(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """A credential and the vendor it is for."""
-
-    spec: Spec
-    plan: str
-    fields: Mapping[str, str]
-
-
 @connector.command()
 def check(
     vendor: credential.Vendor,
     *,
+    way: credential.WayKey = None,
     plan: credential.PlanKey = None,
     given: credential.Given = None,
     files: credential.Files = None,
     as_json: output.AsJSON = False,
 ) -> None:
     """Prove a credential with as few calls as that takes."""
-    run(_check(_trial(vendor, plan, given, files), as_json=as_json))
+    run(_check(credential.enter(vendor, way, plan, given, files), as_json=as_json))
 
 
 @connector.command()
 def discover(
     vendor: credential.Vendor,
     *,
+    way: credential.WayKey = None,
     plan: credential.PlanKey = None,
     given: credential.Given = None,
     files: credential.Files = None,
     as_json: output.AsJSON = False,
 ) -> None:
     """List every site that the credential may read."""
-    run(_discover(_trial(vendor, plan, given, files), as_json=as_json))
+    run(_discover(credential.enter(vendor, way, plan, given, files), as_json=as_json))
 
 
 @connector.command()
@@ -89,6 +81,7 @@ def fetch(
         datetime | None,
         typer.Option("--end", formats=_TIMES, metavar="UTC", help="End of the range; now if left out."),
     ] = None,
+    way: credential.WayKey = None,
     plan: credential.PlanKey = None,
     given: credential.Given = None,
     files: credential.Files = None,
@@ -106,16 +99,11 @@ def fetch(
     begin, until = (None if each is None else each.replace(tzinfo=UTC) for each in (start, end))
     if begin is not None and until is not None and until <= begin:
         raise typer.BadParameter("the end must come after the start", param_hint="--end")
-    trial = _trial(vendor, plan, given, files)
+    trial = credential.enter(vendor, way, plan, given, files)
     run(_fetch(trial, stream, subject, begin, until, as_json=as_json))
 
 
-def _trial(vendor: str, plan: str | None, given: Sequence[str] | None, files: Sequence[str] | None) -> _Trial:
-    spec = credential.find_spec(vendor)
-    return _Trial(spec, credential.find_plan(spec, plan), credential.read(spec, given, files))
-
-
-async def _check(trial: _Trial, *, as_json: bool) -> None:
+async def _check(trial: credential.Entered, *, as_json: bool) -> None:
     async with opened() as runtime:
         with output.busy(f"Asking {trial.spec.label}"):
             found = await actions.test(
@@ -123,6 +111,7 @@ async def _check(trial: _Trial, *, as_json: bool) -> None:
                 runtime.db,
                 runtime.vendors,
                 vendor=trial.spec.key,
+                way=trial.way.key,
                 plan=trial.plan,
                 fields=trial.fields,
                 now=runtime.clock(),
@@ -133,7 +122,7 @@ async def _check(trial: _Trial, *, as_json: bool) -> None:
         output.say(f"{trial.spec.label}: {in_words(found, runtime.clock())}.")
 
 
-async def _discover(trial: _Trial, *, as_json: bool) -> None:
+async def _discover(trial: credential.Entered, *, as_json: bool) -> None:
     async with opened() as runtime, _client(runtime, trial) as client:
         found = await client.discover(runtime.clock())
     if as_json:
@@ -144,7 +133,7 @@ async def _discover(trial: _Trial, *, as_json: bool) -> None:
 
 
 async def _fetch(
-    trial: _Trial, stream: str, subject: str, start: datetime | None, end: datetime | None, *, as_json: bool
+    trial: credential.Entered, stream: str, subject: str, start: datetime | None, end: datetime | None, *, as_json: bool
 ) -> None:
     async with opened() as runtime:
         now = runtime.clock()
@@ -168,13 +157,13 @@ async def _fetch(
 
 
 @asynccontextmanager
-async def _client(runtime: Runtime, trial: _Trial) -> AsyncIterator[Connector]:
+async def _client(runtime: Runtime, trial: credential.Entered) -> AsyncIterator[Connector]:
     """Open a client whose calls count against the account's quota like everybody's."""
     vendors, key = runtime.vendors, trial.spec.key
     account = vendors.account(key, trial.fields)
     async with runtime.db.world() as conn:
         if not await quotas.declared(conn, account):
-            await quotas.declare(conn, account, trial.spec.plan(trial.plan).quotas)
+            await quotas.declare(conn, account, trial.way.plan(trial.plan).quotas)
     with output.busy(f"Asking {trial.spec.label}"):
         async with vendors.draft(_NOBODY, key, account, trial.fields) as client:
             yield client

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,7 +11,7 @@ import typer
 
 from enalysis import log
 from enalysis.cli import output
-from enalysis.connectors.base import Auth, Field, Spec
+from enalysis.connectors.base import Auth, Field, Spec, Way
 from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.errors import Refused
 
@@ -24,6 +25,10 @@ Vendor = Annotated[
 PlanKey = Annotated[
     str | None,
     typer.Option("--plan", metavar="PLAN", help="The account's plan at the vendor; the smallest if left out."),
+]
+WayKey = Annotated[
+    str | None,
+    typer.Option("--way", metavar="WAY", help="How to prove that the data is yours; the card's first if left out."),
 ]
 Given = Annotated[
     list[str] | None,
@@ -39,6 +44,25 @@ Files = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What a person entered to connect: the vendor's card, a way and a plan of it, and the way's fields."""
+
+    spec: Spec
+    way: Way
+    plan: str
+    fields: Mapping[str, str] = field(repr=False)
+
+
+def enter(
+    vendor: str, way: str | None, plan: str | None, given: Sequence[str] | None, files: Sequence[str] | None
+) -> Entered:
+    """Return what was entered, asking for what is missing. Raises as `find_spec`, `find_way` and `read`."""
+    spec = find_spec(vendor)
+    chosen = find_way(spec, way)
+    return Entered(spec, chosen, find_plan(spec, chosen, plan), read(spec, chosen, given, files))
+
+
 def find_spec(vendor: str) -> Spec:
     """Return the card of a vendor by its key or label. Raises BadParameter naming those there are."""
     wanted = vendor.strip().casefold()
@@ -49,12 +73,20 @@ def find_spec(vendor: str) -> Spec:
     raise typer.BadParameter(f"there is no connector of that name; there are: {known}", param_hint="VENDOR")
 
 
-def find_plan(spec: Spec, key: str | None) -> str:
-    """Return the key of a plan of the card; None is its first. Raises BadParameter naming those there are."""
-    known = [plan.key for plan in spec.plans]
+def find_way(spec: Spec, key: str | None) -> Way:
+    """Return a way of the card; None is its first. Raises BadParameter naming those there are."""
+    known = [way.key for way in spec.ways]
+    if key is not None and key not in known:
+        raise typer.BadParameter(f"{spec.label} has the ways {', '.join(known)}", param_hint="--way")
+    return spec.way(key)
+
+
+def find_plan(spec: Spec, way: Way, key: str | None) -> str:
+    """Return the key of a plan of the way; None is its first. Raises BadParameter naming those there are."""
+    known = [plan.key for plan in way.plans]
     if key is not None and key not in known:
         raise typer.BadParameter(f"{spec.label} has the plans {', '.join(known)}", param_hint="--plan")
-    return spec.plan(key).key
+    return way.plan(key).key
 
 
 def variable(field: Field) -> str:
@@ -62,7 +94,7 @@ def variable(field: Field) -> str:
     return f"ENALYSIS_{field.name.upper()}"
 
 
-def read(spec: Spec, given: Sequence[str] | None, files: Sequence[str] | None) -> dict[str, str]:
+def read(spec: Spec, way: Way, given: Sequence[str] | None, files: Sequence[str] | None) -> dict[str, str]:
     """Return the credential's fields, clean of what pasting brings, and keep its secrets out of the log.
 
     A field comes from --set or --field-file, else a secret one from the environment; a required one that is
@@ -70,17 +102,17 @@ def read(spec: Spec, given: Sequence[str] | None, files: Sequence[str] | None) -
 
     Raises: BadParameter: a field the card does not have, or one given twice. Refused: one is missing.
     """
-    known = {field.name: field for field in spec.fields}
+    known = {field.name: field for field in way.fields}
     found = _pairs(known, given, "--set")
     paths = _pairs(known, files, "--field-file")
     if both := found.keys() & paths.keys():
         raise typer.BadParameter(f"{min(both)} is given by --set too", param_hint="--field-file")
-    _warn(spec, found)
+    _warn(way, found)
     found |= {name: _content(known[name], path) for name, path in paths.items()}
-    for field in spec.fields:
+    for field in way.fields:
         value = _clean(found.get(field.name) or (os.environ.get(variable(field), "") if field.secret else ""))
         if not value and field.required:
-            value = _clean(_ask(spec, field))
+            value = _clean(_ask(spec, way, field))
         found[field.name] = value
         if field.secret:
             log.register_secret(value)
@@ -102,8 +134,8 @@ def _pairs(known: Mapping[str, Field], texts: Sequence[str] | None, option: str)
     return found
 
 
-def _warn(spec: Spec, found: Mapping[str, str]) -> None:
-    shown = [field for field in spec.fields if field.secret and found.get(field.name)]
+def _warn(way: Way, found: Mapping[str, str]) -> None:
+    shown = [field for field in way.fields if field.secret and found.get(field.name)]
     if shown:
         output.say(
             f"Warning: others on this machine can see the {shown[0].label} on the command line, and it stays"
@@ -132,13 +164,13 @@ def _clean(value: str) -> str:
     return value.strip().strip("\"'").strip()
 
 
-def _ask(spec: Spec, field: Field) -> str:
+def _ask(spec: Spec, way: Way, field: Field) -> str:
     if not (sys.stdin.isatty() and output.people.is_terminal):
         ways = f"--field-file {field.name}=PATH"
         if field.secret:
             ways += f", or the environment variable {variable(field)}"
         raise Refused(f"the {field.label} for {spec.label} is missing: give it with {ways}")
-    if spec.where_to_find and spec.auth is not Auth.ADDRESS:
-        output.say(spec.where_to_find)
+    if way.where_to_find and way.auth is not Auth.ADDRESS:
+        output.say(way.where_to_find)
     output.say(field.help)
     return output.people.input(f"{field.label}: ", password=field.secret)

@@ -1,5 +1,6 @@
 """The contract of a connector: its card, what it finds, what it fetches, and the ledger it spends from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -19,6 +20,13 @@ class Auth(StrEnum):
     OAUTH = "oauth"
     LOGIN = "login"
     ADDRESS = "address"
+
+
+class AppKind(StrEnum):
+    """What an app registered at a vendor may do: ask one owner at a time, or sign in as an installer."""
+
+    DEVELOPER = "developer"
+    PARTNER = "partner"
 
 
 class Subject(StrEnum):
@@ -60,13 +68,88 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class OAuth:
+    """How a vendor speaks OAuth 2.0; every address is pinned here and none is ever taken from an answer.
+
+    Attributes:
+        authorize_url: where an owner consents; None: no consent, a name and password buy the tokens. Origins
+            are https; runtime may replace them. shows_code_at: the vendor's own redirect, whose page shows the
+            code to copy where no callback can reach us. state_names: parameters that carry our one-time state
+            and may come back with it. extra: further parameters of the authorize address.
+        basic: the app proves itself by a Basic header, else by fields of the body. json_body: the token
+            endpoint takes JSON, else a form. pkce: it takes S256.
+        access_s, refresh_s: lifetimes where the answer tells none, s. rotates: a refresh answers a new refresh
+            token and may kill the old one. kept: names in callback or token answer to keep with the grant.
+        subject: the name in the token answer of whose grant it is. cost: calls a token request spends.
+    """
+
+    token_url: str
+    authorize_url: str | None = None
+    revoke_url: str | None = None
+    shows_code_at: str | None = None
+    scope: str = ""
+    extra: tuple[tuple[str, str], ...] = ()
+    state_names: tuple[str, ...] = ("state",)
+    basic: bool = False
+    json_body: bool = False
+    pkce: bool = False
+    access_s: int = 3600
+    refresh_s: int = 30 * 86400
+    kept: tuple[str, ...] = ()
+    subject: str | None = None
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to prove to a vendor that the data is theirs: what a person enters or does, and the plans it has.
+
+    Attributes:
+        app: the kind of registered app it goes through; None: none. Its quotas then are the app's, shared by
+            every connection of the app.
+    """
+
+    key: str
+    label: str
+    auth: Auth
+    plans: tuple[Plan, ...]
+    fields: tuple[Field, ...] = ()
+    app: AppKind | None = None
+    oauth: OAuth | None = None
+    where_to_find: str = ""
+    note: str = ""
+
+    def plan(self, key: str | None) -> Plan:
+        """Return the plan of that key, or the first where the key is unknown or None."""
+        return next((p for p in self.plans if p.key == key), self.plans[0])
+
+
+@dataclass(frozen=True, slots=True)
+class AppCard:
+    """What an app registered at the vendor consists of, for the vendors that want one.
+
+    Attributes:
+        fields: client_id and client_secret, and whatever else belongs to the app; also the settings of the
+            operator's default app. steps: how to register one, a sentence each; {redirect} stands for our
+            callback address. usual_wait: how long approval takes where it is needed.
+    """
+
+    fields: tuple[Field, ...]
+    register_url: str
+    steps: tuple[str, ...]
+    usual_wait: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """One repeating fetch.
 
     Attributes:
         every_s: cadence wanted, s. cost: most calls a fetch spends. window_s: longest range per call, s.
         delay_s: how late the vendor publishes, s. step_s: length of its intervals, s; None: no intervals.
-        daylight_only: no news while the sun is down. needs: kinds of device without which the stream is idle.
+        daylight_only: no news while the sun is down. needs: what a site must have, else the stream is idle: a
+            kind of device ("meter"), or one that feeds a kind of meter ("site_total:grid"). unless: what it
+            must not have.
     """
 
     name: str
@@ -79,8 +162,14 @@ class Stream:
     step_s: int | None = None
     daylight_only: bool = False
     backfill: bool = False
-    needs: frozenset[DeviceKind] = frozenset()
+    needs: frozenset[str] = frozenset()
+    unless: frozenset[str] = frozenset()
     metrics: tuple[Metric, ...] = ()
+
+    def fits(self, devices: Iterable["FoundDevice"]) -> bool:
+        """Tell whether a site with these devices has what the stream is about."""
+        has = {d.kind.value for d in devices} | {f"{d.kind.value}:{f.value}" for d in devices for f in d.feeds}
+        return self.needs <= has and not self.unless & has
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +181,26 @@ class Spec:
     origin: str
     hosts: tuple[str, ...]
     docs_url: str
-    auth: Auth
-    fields: tuple[Field, ...]
+    ways: tuple[Way, ...]
     streams: tuple[Stream, ...]
-    plans: tuple[Plan, ...]
+    app: AppCard | None = None
     status: APIStatus = APIStatus.CURRENT
     status_until: date | None = None
     status_note: str = ""
-    where_to_find: str = ""
     history_days: int = 0
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """Every plan of every way, each once."""
+        return tuple({p.key: p for way in self.ways for p in way.plans}.values())
 
     def stream(self, name: str) -> Stream:
         """Return the stream of that name. Raises KeyError."""
         return next(s for s in self.streams if s.name == name)
 
-    def plan(self, key: str | None) -> Plan:
-        """Return the plan of that key, or the first where the key is unknown or None."""
-        return next((p for p in self.plans if p.key == key), self.plans[0])
+    def way(self, key: str | None) -> Way:
+        """Return the way of that key, or the first where the key is unknown or None."""
+        return next((w for w in self.ways if w.key == key), self.ways[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +265,16 @@ class Check:
     energy_today_wh: float | None = None
     status: str | None = None
     last_update: datetime | None = None
+
+
+class TokenSource(Protocol):
+    """Where an access token comes from: kept, renewed early, and renewed once more where the vendor refuses it."""
+
+    async def current(self) -> str:
+        """Return a token with more than five minutes to live. Raises LoginNeeded or another VendorError."""
+
+    async def renew(self, spent: str) -> str:
+        """Return another token than `spent`, which the vendor refused. Raises as `current`."""
 
 
 class Ledger(Protocol):

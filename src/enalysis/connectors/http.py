@@ -3,17 +3,18 @@
 import asyncio
 import random
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Generic, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 from urllib.parse import unquote, urlencode
 
 import httpx2
 
-from enalysis.connectors.base import Ledger
+from enalysis.connectors.base import Ledger, TokenSource
+from enalysis.connectors.calls import NOTHING, Answer, Call, Explain, Head, HTTPLimits, Refusal, Reply, Seen
 from enalysis.connectors.verdicts import (
     BARRED,
     FAULTS,
@@ -27,13 +28,13 @@ from enalysis.connectors.verdicts import (
     find_verdict,
 )
 from enalysis.connectors.wire import Unfit, decode, fill, is_json, parse_date, parse_retry_after
-from enalysis.core.errors import Forbidden, QuotaSpent, Unavailable, VendorError
+from enalysis.core.errors import Forbidden, LoginNeeded, QuotaSpent, Unavailable, VendorError
 from enalysis.core.quotas import QuotaWindow
 from enalysis.egress import Egress, EgressRefused, LineFault
 
 T = TypeVar("T")
 
-_OK = 200
+_OK, _UNAUTHORIZED = 200, 401
 _CONNECT_S = 5.0
 _REFUSAL_BYTES = 64 * 1024
 # Where a vendor says "too many calls" and not for how long: a minute, doubled each time, at most one slot.
@@ -46,88 +47,6 @@ _REQUEST_ID_HEADERS = ("x-request-id", "x-kong-request-id", "cf-ray")
 # Any part of what we sent that could be a secret or a piece of one.
 _SECRET = re.compile(r"[A-Za-z0-9._~+/-]{6,}")
 _RANDOM = random.SystemRandom()
-_NOTHING: Final = object()
-
-
-@dataclass(frozen=True, slots=True)
-class HTTPLimits:
-    """What one call may take: seconds, bytes on the wire and unpacked, JSON levels, tries and waits."""
-
-    deadline_s: float = 20.0
-    max_wire_bytes: int = 8 * 2**20
-    max_decoded_bytes: int = 16 * 2**20
-    max_depth: int = 64
-    attempts: int = 3
-    backoff_s: float = 0.5
-    backoff_cap_s: float = 8.0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    """What a vendor answered.
-
-    Attributes:
-        headers: lower-cased names. clock_ahead_s: our clock minus the vendor's, s; None: it tells no time.
-    """
-
-    data: T
-    headers: Mapping[str, str] = field(repr=False)
-    clock_ahead_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An answer that is not the reading asked for, for the vendor's own file to explain.
-
-    Attributes:
-        headers: lower-cased names. body: its first 64 KiB, unpacked. at: when it came, aware UTC.
-    """
-
-    operation: str
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    at: datetime
-    subject: str | None
-
-
-Explain = Callable[[Refusal], VendorError | None]
-"""Names a refusal; None leaves it to the table that all vendors share."""
-
-Seen = Callable[[Mapping[str, str]], Awaitable[None]]
-"""Is told the headers of every answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    operation: str
-    path: str = field(repr=False)
-    params: tuple[tuple[str, str], ...] = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    into: Any
-    cost: int
-    subject: str | None
-    explain: Explain | None
-    seen: Seen | None
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    at: datetime
-
-
-@dataclass(slots=True)
-class _Reply:
-    """What came of one attempt, as far as it came; `failure` is what kept it from being a reading."""
-
-    head: _Head | None = None
-    body: bytearray = field(default_factory=bytearray, repr=False)
-    data: Any = _NOTHING
-    failure: Verdict = LATE
-    why: str = ""
 
 
 class VendorHTTP:
@@ -149,6 +68,7 @@ class VendorHTTP:
         clock: Callable[[], datetime],
         limits: HTTPLimits = HTTPLimits(),
         patience: Patience | None = None,
+        tokens: TokenSource | None = None,
     ) -> None:
         self.vendor = vendor
         self.label = label
@@ -158,6 +78,9 @@ class VendorHTTP:
         self._egress = egress
         self._clock = clock
         self._patience = patience or Patience()
+        self._tokens = tokens
+        # The token that last got an answer: refusing it later says something of the call, not of the token.
+        self._proven: str | None = None
         self._transport: httpx2.AsyncBaseTransport | None = None
         # How far our clock is ahead of the vendor's, s, by its last answer; None: it told no time.
         self.clock_ahead_s: float | None = None
@@ -190,18 +113,71 @@ class VendorHTTP:
     ) -> Answer[T]:
         """GET `path`, quoted and with a slash in front, below the origin; decode it strictly as `into`.
 
+        With a token source the call carries its token, and is repeated once with a renewed one where a token
+        that never got an answer here is refused.
+
         Args: operation: our name of the call. cost: what each attempt takes from the ledger. subject: a
             site's ref. explain: asked first about every whole answer that is not `into`, status 200 included.
         Raises: VendorError; QuotaSpent from the ledger among them. A cancelled attempt is not recorded, and
             what it reserved stays spent.
         """
+
+        async def ask(sent: Mapping[str, str]) -> Answer[T]:
+            call = self._call(operation, path, params, sent, into, cost, subject, explain, seen)
+            self._patience.budget.earn()
+            return await self._ask(call, self.limits.attempts)
+
+        if self._tokens is None:
+            return await ask(headers)
+        token = await self._tokens.current()
+        try:
+            answer = await ask({**headers, "authorization": f"Bearer {token}"})
+        except LoginNeeded as refused:
+            if refused.status != _UNAUTHORIZED or token == self._proven:
+                raise
+            token = await self._tokens.renew(token)
+            answer = await ask({**headers, "authorization": f"Bearer {token}"})
+        self._proven = token
+        return answer
+
+    async def post(
+        self,
+        operation: str,
+        path: str,
+        *,
+        body: bytes,
+        content_type: str,
+        into: type[T],
+        headers: Mapping[str, str] = MappingProxyType({}),
+        cost: int = 1,
+        explain: Explain | None = None,
+    ) -> Answer[T]:
+        """POST a body once, never again by itself: what it does at the vendor may be done. Raises as `get`."""
+        sent = {**headers, "content-type": content_type}
+        call = self._call(operation, path, (), sent, into, cost, None, explain, None)
+        return await self._ask(replace(call, body=body), 1)
+
+    def _call(
+        self,
+        operation: str,
+        path: str,
+        params: Sequence[tuple[str, str]],
+        headers: Mapping[str, str],
+        into: type[T],
+        cost: int,
+        subject: str | None,
+        explain: Explain | None,
+        seen: Seen | None,
+    ) -> Call:
         sent = {"accept": "application/json", "user-agent": "Enalysis"}
         sent |= {name.lower(): value for name, value in headers.items()}
         sent["accept-encoding"] = "gzip"
         deadline = asyncio.get_running_loop().time() + self.limits.deadline_s
-        call = _Call(operation, path, tuple(params), sent, into, cost, subject, explain, seen, deadline)
+        call = Call(operation, path, tuple(params), sent, into, cost, subject, explain, seen, deadline)
         self._check(call)
-        self._patience.budget.earn()
+        return call
+
+    async def _ask(self, call: Call, attempts: int) -> Answer[Any]:
         attempt = 0
         while True:
             attempt += 1
@@ -209,10 +185,10 @@ class VendorHTTP:
             outcome, passing = await self._attempt(call)
             if isinstance(outcome, Answer):
                 return outcome
-            if not passing or not await self._pause(call, attempt):
+            if attempt >= attempts or not passing or not await self._pause(call, attempt):
                 raise outcome from None
 
-    def _check(self, call: _Call) -> None:
+    def _check(self, call: Call) -> None:
         """Refuse what cannot be sent before it costs a call; a library would print the value in its error."""
         if not all(value.isascii() and value.isprintable() for value in call.headers.values()):
             raise self._error(call, UNSENDABLE)
@@ -229,7 +205,7 @@ class VendorHTTP:
         if why:
             raise self._error(call, BARRED, why=why)
 
-    async def _keep_quiet(self, call: _Call) -> None:
+    async def _keep_quiet(self, call: Call) -> None:
         """Wait as long as the vendor last asked for. Raises Unavailable where the deadline is earlier."""
         loop = asyncio.get_running_loop()
         while (quiet_s := self._patience.quiet_until - loop.time()) > 0:
@@ -240,10 +216,8 @@ class VendorHTTP:
                 raise error
             await asyncio.sleep(quiet_s)
 
-    async def _pause(self, call: _Call, attempt: int) -> bool:
+    async def _pause(self, call: Call, attempt: int) -> bool:
         """Wait before another attempt, or return False where there must be none."""
-        if attempt >= self.limits.attempts:
-            return False
         now = asyncio.get_running_loop().time()
         longest_s = min(self.limits.backoff_cap_s, self.limits.backoff_s * 2 ** (attempt - 1))
         delay_s = _RANDOM.uniform(0, longest_s)
@@ -252,7 +226,7 @@ class VendorHTTP:
         await asyncio.sleep(delay_s)
         return True
 
-    async def _attempt(self, call: _Call) -> tuple[Answer[Any] | VendorError, bool]:
+    async def _attempt(self, call: Call) -> tuple[Answer[Any] | VendorError, bool]:
         """Ask once; return what came of it and whether the same call may do better in a moment."""
         await self.ledger.take(call.operation, call.cost)
         loop = asyncio.get_running_loop()
@@ -269,9 +243,9 @@ class VendorHTTP:
         await self.ledger.record(call.operation, call.cost, state, ms)
         return outcome, passing
 
-    async def _exchange(self, call: _Call) -> _Reply:
+    async def _exchange(self, call: Call) -> Reply:
         """Send the request and read the answer; what went wrong stands in the reply."""
-        reply = _Reply()
+        reply = Reply()
         try:
             async with asyncio.timeout_at(call.deadline):
                 await self._speak(call, reply)
@@ -285,15 +259,16 @@ class VendorHTTP:
             reply.failure = LATE
         return reply
 
-    async def _speak(self, call: _Call, reply: _Reply) -> None:
+    async def _speak(self, call: Call, reply: Reply) -> None:
         limits, transport = self.limits, cast("httpx2.AsyncBaseTransport", self._transport)
         timeout = {"connect": min(_CONNECT_S, limits.deadline_s)}
         url = self.origin + call.path + ("?" + urlencode(call.params) if call.params else "")
-        request = httpx2.Request("GET", url, headers=call.headers, extensions={"timeout": timeout})
+        method = "GET" if call.body is None else "POST"
+        request = httpx2.Request(method, url, headers=call.headers, content=call.body, extensions={"timeout": timeout})
         response = await transport.handle_async_request(request)
         try:
             headers = {name.lower(): value for name, value in response.headers.items()}
-            reply.head = _Head(response.status_code, headers, self._clock())
+            reply.head = Head(response.status_code, headers, self._clock())
             stream = cast("httpx2.AsyncByteStream", response.stream)
             encoding = headers.get("content-encoding", "")
             if response.status_code != _OK:
@@ -308,7 +283,7 @@ class VendorHTTP:
         finally:
             await response.aclose()
 
-    def _judge(self, call: _Call, reply: _Reply) -> tuple[Answer[Any] | VendorError, bool]:
+    def _judge(self, call: Call, reply: Reply) -> tuple[Answer[Any] | VendorError, bool]:
         """Return the answer, or the error which the vendor's file or the shared table makes of the reply."""
         head = reply.head
         if head is None:
@@ -316,7 +291,7 @@ class VendorHTTP:
         vendor_now = parse_date(head.headers.get("date"))
         if vendor_now is not None:
             self.clock_ahead_s = (head.at - vendor_now).total_seconds()
-        if reply.data is not _NOTHING:
+        if reply.data is not NOTHING:
             self._patience.spent_in_a_row = 0
             ahead_s = None if vendor_now is None else (head.at - vendor_now).total_seconds()
             return Answer(reply.data, head.headers, ahead_s), False
@@ -333,7 +308,7 @@ class VendorHTTP:
         self._complete(call, head, error, wait_s)
         return error, verdict.passing and isinstance(error, Unavailable)
 
-    def _complete(self, call: _Call, head: _Head, error: VendorError, wait_s: float | None) -> None:
+    def _complete(self, call: Call, head: Head, error: VendorError, wait_s: float | None) -> None:
         """Write into the error what the head of the answer tells, where the vendor's file did not."""
         error.status = error.status or head.status
         error.request_id = error.request_id or _find_request_id(call, head)
@@ -343,7 +318,7 @@ class VendorHTTP:
             error.retry_after_s = error.retry_after_s or wait_s
             self._patience.quiet_until = max(self._patience.quiet_until, asyncio.get_running_loop().time() + wait_s)
 
-    def _find_end(self, head: _Head, wait_s: float | None) -> datetime:
+    def _find_end(self, head: Head, wait_s: float | None) -> datetime:
         """Return when calls may go on: as the vendor says, else after a wait that doubles each time."""
         if wait_s is None:
             wait_s = min(_MOST_WAIT_S, _FIRST_WAIT_S * 2 ** min(self._patience.spent_in_a_row, 8))
@@ -353,7 +328,7 @@ class VendorHTTP:
 
     def _error(
         self,
-        call: _Call,
+        call: Call,
         verdict: Verdict,
         *,
         status: int | None = None,
@@ -375,7 +350,7 @@ class VendorHTTP:
         return error
 
 
-def _find_request_id(call: _Call, head: _Head) -> str | None:
+def _find_request_id(call: Call, head: Head) -> str | None:
     """Return the vendor's id of the call, unless it looks like none or gives back what we sent."""
     sent = {word for _, text in (*call.headers.items(), *call.params) for word in _SECRET.findall(text)}
     for name in _REQUEST_ID_HEADERS:

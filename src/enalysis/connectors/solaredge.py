@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import msgspec
 
-from enalysis.connectors.base import Auth, Batch, Check, Field, FoundSite, Plan, Spec, Stream, Subject
-from enalysis.connectors.http import Refusal, VendorHTTP
+from enalysis.connectors.base import Auth, Batch, Check, Field, FoundSite, Plan, Spec, Stream, Subject, Way
+from enalysis.connectors.calls import Refusal
+from enalysis.connectors.http import VendorHTTP
 from enalysis.connectors.solaredge_series import (
     Told,
     gather,
@@ -278,10 +279,31 @@ def _quarter_hours(name: str, label: str, *metrics: Metric, needs: DeviceKind | 
         step_s=STEP_S,
         daylight_only=needs is None,
         backfill=True,
-        needs=frozenset({needs}) if needs else frozenset(),
+        needs=frozenset({needs.value}) if needs else frozenset(),
         metrics=metrics,
     )
 
+
+_PLANS = (
+    Plan(
+        "free",
+        "Free",
+        (
+            Quota(QuotaScope.ACCOUNT, QuotaWindow.MONTH, 2000),
+            Quota(QuotaScope.ACCOUNT, QuotaWindow.MINUTE, 10),
+        ),
+        "2,000 calls a month, from a billing day that only SolarEdge knows, and 10 a minute: documented.",
+    ),
+    Plan(
+        "business",
+        "Business",
+        (
+            Quota(QuotaScope.ACCOUNT, QuotaWindow.MONTH, 200_000, chosen=True),
+            Quota(QuotaScope.ACCOUNT, QuotaWindow.MINUTE, 300, chosen=True),
+        ),
+        "SolarEdge publishes no figures for paid plans: 200,000 a month and 300 a minute are our choice.",
+    ),
+)
 
 SPEC = Spec(
     key=VENDOR,
@@ -289,13 +311,22 @@ SPEC = Spec(
     origin="https://monitoringapi.solaredge.com/v2",
     hosts=("monitoringapi.solaredge.com",),
     docs_url="https://api-docs.solaredge.com",
-    auth=Auth.API_KEY,
-    fields=(
-        Field(
-            "api_key",
-            "Fleet API key",
-            "The key of an app with Fleet Access. Keys of the retired V1 API do not work.",
-            secret=True,
+    ways=(
+        Way(
+            "fleet_key",
+            "Fleet Access key",
+            Auth.API_KEY,
+            _PLANS,
+            (
+                Field(
+                    "api_key",
+                    "Fleet API key",
+                    "The key of an app with Fleet Access. Keys of the retired V1 API do not work.",
+                    secret=True,
+                ),
+            ),
+            where_to_find="Sign in at developer.solaredge.com, create an app with Fleet Access, copy its API key.",
+            note="For installers and fleets: one key reads every site of the account.",
         ),
     ),
     streams=(
@@ -320,28 +351,7 @@ SPEC = Spec(
             needs=DeviceKind.BATTERY,
         ),
     ),
-    plans=(
-        Plan(
-            "free",
-            "Free",
-            (
-                Quota(QuotaScope.ACCOUNT, QuotaWindow.MONTH, 2000),
-                Quota(QuotaScope.ACCOUNT, QuotaWindow.MINUTE, 10),
-            ),
-            "2,000 calls a month, from a billing day that only SolarEdge knows, and 10 a minute: documented.",
-        ),
-        Plan(
-            "business",
-            "Business",
-            (
-                Quota(QuotaScope.ACCOUNT, QuotaWindow.MONTH, 200_000, chosen=True),
-                Quota(QuotaScope.ACCOUNT, QuotaWindow.MINUTE, 300, chosen=True),
-            ),
-            "SolarEdge publishes no figures for paid plans: 200,000 a month and 300 a minute are our choice.",
-        ),
-    ),
     status_note="V1 of this API was switched off in November 2026; this is V2.",
-    where_to_find="Sign in at developer.solaredge.com, create an app with Fleet Access, copy its API key.",
     # How far back quarter-hours are kept is not documented: a year is chosen.
     history_days=365,
 )

@@ -9,6 +9,9 @@ EnalysisError
     ├── Unavailable          try again later (retry_after_s)
     ├── QuotaSpent           wait until `until`
     ├── LoginNeeded          a person must sign in again or correct the key
+    │   └── GrantDead        the consent itself is gone: revoked, expired or used up
+    ├── AppFault             the app's own key, id or secret is wrong; nobody needs to sign in
+    ├── Locked               the vendor locked the account until `until`; not even a login before
     ├── Forbidden            this subject is not ours to read; the rest is
     ├── WaitingForVendor     the app is pending the vendor's approval
     ├── Retired              the vendor switched this API off; never retry
@@ -90,6 +93,23 @@ class LoginNeeded(VendorError):
     """The credential was refused: a person must sign in again or correct the key."""
 
     state = "reauth_required"
+
+
+class GrantDead(LoginNeeded):
+    """The vendor says that the consent is gone (`invalid_grant`), and it is the one we hold."""
+
+
+class AppFault(VendorError):
+    """The app's key, id or secret is refused, or they are of different apps: whoever owns the app mends it."""
+
+    state = "app_misconfigured"
+
+
+class Locked(VendorError):
+    """The vendor locked the account; no call and no login may be made before `until`."""
+
+    state = "account_locked"
+    until: datetime | None = None
 
 
 class Forbidden(VendorError):

@@ -30,23 +30,63 @@ class Connection:
     last_ok_at: datetime | None
     sealed_at: datetime | None
     created_at: datetime
+    way: str
+    app_id: UUID | None
+    expires_at: datetime | None
+    refresh_expires_at: datetime | None
+    refreshed_at: datetime | None
+    warned_at: datetime | None
+    subject_mark: str | None
+    state_until: datetime | None
+    sandbox: bool
 
 
 _COLUMNS = (
     "id, vendor, name, plan, account, state, state_since, fault, clock_ahead_s, paused_at, last_ok_at,"
-    " sealed_at, created_at"
+    " sealed_at, created_at, way, app_id, expires_at, refresh_expires_at, refreshed_at, warned_at, subject_mark,"
+    " state_until, sandbox"
 )
 
 
 async def add_connection(
-    scope: Scope, conn: Conn, connection: UUID, vendor: str, name: str, plan: str, account: str, now: datetime
+    scope: Scope,
+    conn: Conn,
+    connection: UUID,
+    vendor: str,
+    name: str,
+    plan: str,
+    account: str,
+    now: datetime,
+    *,
+    way: str,
+    app: UUID | None = None,
 ) -> None:
     """Add a connection in state `connecting`, without a credential yet."""
     await conn.execute(
-        "insert into connections (organization_id, id, vendor, name, plan, account, state, state_since, created_at)"
-        " values (%s, %s, %s, %s, %s, %s, 'connecting', %s, %s)",
-        (scope.organization, connection, vendor, name, plan, account, now, now),
+        "insert into connections (organization_id, id, vendor, name, way, app_id, plan, account, state, state_since,"
+        " created_at) values (%s, %s, %s, %s, %s, %s, %s, %s, 'connecting', %s, %s)",
+        (scope.organization, connection, vendor, name, way, app, plan, account, now, now),
     )
+
+
+async def move_connection(
+    scope: Scope, conn: Conn, connection: UUID, *, way: str, app: UUID | None, plan: str, account: str, now: datetime
+) -> None:
+    """Let a connection go on through another app, way or credential; sites, devices and readings stay."""
+    await conn.execute(
+        "update connections set way = %s, app_id = %s, plan = %s, account = %s, state = 'connecting', fault = null,"
+        " state_until = null, state_since = %s where organization_id = %s and id = %s",
+        (way, app, plan, account, now, scope.organization, connection),
+    )
+
+
+async def set_paused(scope: Scope, conn: Conn, connection: UUID, at: datetime | None) -> bool:
+    """Pause a connection, or let it go on (None); False where there is no such connection."""
+    done = await conn.execute(
+        "update connections set paused_at = %s where organization_id = %s and id = %s",
+        (at, scope.organization, connection),
+    )
+    return done.rowcount == 1
 
 
 async def set_sealed(scope: Scope, conn: Conn, connection: UUID, sealed: bytes, now: datetime) -> None:
@@ -123,8 +163,9 @@ async def set_state(
     now: datetime,
     *,
     ok: bool,
+    until: datetime | None = None,
 ) -> bool:
-    """Set the state and its sentence; True where the state is another than before (worth a log line)."""
+    """Set the state, its sentence and, where the vendor told it, its end; True where the state is another than before (worth a log line)."""
     row = await (
         await conn.execute(
             "select state from connections where organization_id = %s and id = %s for update",
@@ -135,11 +176,11 @@ async def set_state(
         return False
     changed = bool(row[0] != state)
     await conn.execute(
-        "update connections set state = %s, fault = %s,"
+        "update connections set state = %s, fault = %s, state_until = %s,"
         " state_since = case when state = %s then state_since else %s end,"
         " last_ok_at = case when %s then %s else last_ok_at end"
         " where organization_id = %s and id = %s",
-        (state, fault, state, now, ok, now, scope.organization, connection),
+        (state, fault, until, state, now, ok, now, scope.organization, connection),
     )
     return changed
 

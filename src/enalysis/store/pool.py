@@ -29,14 +29,18 @@ class Database:
     def __init__(self, app_conninfo: str, engine_conninfo: str, *, size: int = 8) -> None:
         self._app = _pool(app_conninfo, "enalysis_app", size)
         self._engine = _pool(engine_conninfo, "enalysis_engine", 2)
+        # Of its own: a renewal holds its connection over a call to a vendor, and must not wait for a page's.
+        self._renewals = _pool(app_conninfo, "enalysis_renewals", 4, least=0)
 
     async def open(self, timeout_s: float = 30) -> None:
-        """Open both pools and wait until a connection of each works."""
+        """Open the pools and wait until a connection of the app's and the engine's works."""
         await self._app.open(wait=True, timeout=timeout_s)
         await self._engine.open(wait=True, timeout=timeout_s)
+        await self._renewals.open()
 
     async def close(self) -> None:
-        """Close both pools."""
+        """Close the pools."""
+        await self._renewals.close()
         await self._app.close()
         await self._engine.close()
 
@@ -55,6 +59,13 @@ class Database:
     async def org(self, scope: Scope) -> AsyncIterator[Conn]:
         """Begin a transaction that sees the scope's organization and nothing else."""
         async with self._app.connection() as conn, conn.transaction():
+            await conn.execute("select set_config('app.org', %s, true)", (str(scope.organization),))
+            yield conn
+
+    @asynccontextmanager
+    async def renewals(self, scope: Scope) -> AsyncIterator[Conn]:
+        """Begin a transaction like `org`, on the connections kept for renewing tokens."""
+        async with self._renewals.connection() as conn, conn.transaction():
             await conn.execute("select set_config('app.org', %s, true)", (str(scope.organization),))
             yield conn
 
@@ -78,10 +89,10 @@ class Database:
             yield conn
 
 
-def _pool(conninfo: str, name: str, size: int) -> AsyncConnectionPool[Conn]:
+def _pool(conninfo: str, name: str, size: int, least: int = 1) -> AsyncConnectionPool[Conn]:
     return AsyncConnectionPool(
         conninfo,
-        min_size=1,
+        min_size=least,
         max_size=size,
         open=False,
         name=name,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from enalysis.connectors.base import APIStatus, Auth, Check, Plan, Spec
+from enalysis.connectors.base import APIStatus, Auth, Check, Plan, Spec, Way
 from enalysis.core.quotas import Quota
 from enalysis.web.errors import Unfit
 from enalysis.web.formats import calendar_day, count, quantity
@@ -76,27 +76,28 @@ def secret(value: str | None, auth: Auth) -> str:
     return text if auth is Auth.LOGIN else _BLANK.sub("", text)
 
 
-def credential(spec: Spec, sent: Mapping[str, str]) -> dict[str, str]:
+def credential(way: Way, sent: Mapping[str, str]) -> dict[str, str]:
     """Return what was sent for the card's fields, cleaned of what pasting brings; the rest is dropped."""
-    return {field.name: secret(sent.get(f"field-{field.name}"), spec.auth) for field in spec.fields}
+    return {field.name: secret(sent.get(f"field-{field.name}"), way.auth) for field in way.fields}
 
 
-def missing(spec: Spec, given: Mapping[str, str]) -> dict[str, str]:
+def missing(way: Way, given: Mapping[str, str]) -> dict[str, str]:
     """Return for each required field left empty what to do about it."""
-    return {f.name: f"Enter the {_lower(f.label)}." for f in spec.fields if f.required and not given.get(f.name)}
+    return {f.name: f"Enter the {_lower(f.label)}." for f in way.fields if f.required and not given.get(f.name)}
 
 
 def cards(specs: Mapping[str, Spec]) -> tuple[Card, ...]:
     """Return the vendors to choose from by name, those whose API is gone last and not to be chosen."""
     made = [
-        Card(s.key, s.label, _AUTH_WORDS[s.auth], _status(s), s.status is not APIStatus.RETIRED) for s in specs.values()
+        Card(s.key, s.label, " or ".join(w.label for w in s.ways), _status(s), s.status is not APIStatus.RETIRED)
+        for s in specs.values()
     ]
     return tuple(sorted(made, key=lambda c: (not c.usable, c.label.casefold())))
 
 
-def plans(spec: Spec, chosen: str | None) -> tuple[PlanChoice, ...]:
+def plans(way: Way, chosen: str | None) -> tuple[PlanChoice, ...]:
     """Return the card's plans with the chosen one, or else the first, checked."""
-    checked = spec.plan(chosen).key
+    checked = way.plan(chosen).key
     return tuple(
         PlanChoice(
             p.key,
@@ -105,7 +106,7 @@ def plans(spec: Spec, chosen: str | None) -> tuple[PlanChoice, ...]:
             p.note,
             p.key == checked,
         )
-        for p in spec.plans
+        for p in way.plans
     )
 
 
@@ -133,12 +134,12 @@ def check_words(check: Check, age: str) -> str:
     return ", ".join(told)
 
 
-def plan_of(spec: Spec, key: str | None) -> Plan:
+def plan_of(way: Way, key: str | None) -> Plan:
     """Return the plan that was asked for. Raises Unfit for one the card does not have."""
-    if key and key not in {p.key for p in spec.plans}:
+    if key and key not in {p.key for p in way.plans}:
         msg = "The vendor has no such plan."
         raise Unfit(msg)
-    return spec.plan(key)
+    return way.plan(key)
 
 
 def _status(spec: Spec) -> str:

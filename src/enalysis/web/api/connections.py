@@ -22,11 +22,12 @@ _Short = Annotated[str, StringConstraints(max_length=120)]
 
 
 class Credential(BaseModel):
-    """A vendor's key, the plan there (empty: the card's first), and the card's fields by name."""
+    """A vendor's key, a way and a plan of its card (empty: the first), and the way's fields by name."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
     vendor: _Short
+    way: _Short = ""
     plan: _Short = ""
     fields: Annotated[dict[_Short, _Text], Field(max_length=20)]
 
@@ -68,6 +69,7 @@ async def test(runtime: RuntimeOf, person: SignedIn, sent: Credential) -> Tested
         runtime.db,
         runtime.vendors,
         vendor=sent.vendor,
+        way=sent.way,
         plan=_plan(runtime, sent),
         fields=_fields(runtime, sent),
         now=runtime.clock(),
@@ -89,6 +91,7 @@ async def add(runtime: RuntimeOf, person: SignedIn, sent: NewConnection, answer:
         runtime.db,
         runtime.vendors,
         vendor=sent.vendor,
+        way=sent.way,
         name=forms.line(sent.name),
         plan=_plan(runtime, sent),
         fields=_fields(runtime, sent),
@@ -118,13 +121,13 @@ def _plan(runtime: Runtime, sent: Credential) -> str:
     if spec is None:
         msg = f"`vendor` must be one of: {', '.join(sorted(runtime.vendors.specs))}."
         raise Unfit(msg)
-    return forms.plan_of(spec, sent.plan).key
+    return forms.plan_of(spec.way(sent.way), sent.plan).key
 
 
 def _fields(runtime: Runtime, sent: Credential) -> dict[str, str]:
-    spec = runtime.vendors.specs[sent.vendor]
-    clean = {f.name: forms.secret(sent.fields.get(f.name), spec.auth) for f in spec.fields}
-    lacking = forms.missing(spec, clean)
+    way = runtime.vendors.specs[sent.vendor].way(sent.way)
+    clean = {f.name: forms.secret(sent.fields.get(f.name), way.auth) for f in way.fields}
+    lacking = forms.missing(way, clean)
     if lacking:
         msg = f"`fields` lacks: {', '.join(lacking)}."
         raise Unfit(msg)

@@ -61,9 +61,10 @@ async def connect(request: Request, runtime: RuntimeOf, person: SignedIn) -> Res
     """Test what was entered, or save it; saving tests again first."""
     sent = await forms.fields_of(request)
     spec = _spec(runtime, sent.get("vendor", ""))
-    given = forms.credential(spec, sent)
-    lacking = forms.missing(spec, given)
-    plan = forms.plan_of(spec, sent.get("plan")).key
+    way = spec.way(sent.get("way"))
+    given = forms.credential(way, sent)
+    lacking = forms.missing(way, given)
+    plan = forms.plan_of(way, sent.get("plan")).key
     testing = sent.get("do") == "test"
     if lacking:
         return _answer(request, spec, sent, testing, 422, lacking=lacking)
@@ -71,7 +72,14 @@ async def connect(request: Request, runtime: RuntimeOf, person: SignedIn) -> Res
     try:
         if testing:
             found = await actions.test(
-                person.scope, runtime.db, runtime.vendors, vendor=spec.key, plan=plan, fields=given, now=now
+                person.scope,
+                runtime.db,
+                runtime.vendors,
+                vendor=spec.key,
+                way=way.key,
+                plan=plan,
+                fields=given,
+                now=now,
             )
             words = forms.check_words(found, age(found.last_update, now))
             return _answer(request, spec, sent, testing, 200, found=words, called=found.status)
@@ -80,6 +88,7 @@ async def connect(request: Request, runtime: RuntimeOf, person: SignedIn) -> Res
             runtime.db,
             runtime.vendors,
             vendor=spec.key,
+            way=way.key,
             name=forms.line(sent.get("name"))[:120],
             plan=plan,
             fields=given,
@@ -123,13 +132,15 @@ def _spec(runtime: Runtime, vendor: str) -> Spec:
 
 def _form(request: Request, spec: Spec, sent: Mapping[str, str], status: int = 200, **told: object) -> Response:
     """Draw the form; what was entered stands in it again, but never a secret."""
-    kept = {f.name: forms.line(sent.get(f"field-{f.name}")) for f in spec.fields if not f.secret}
+    way = spec.way(sent.get("way"))
+    kept = {f.name: forms.line(sent.get(f"field-{f.name}")) for f in way.fields if not f.secret}
     return page(
         request,
         "connect.html",
         status,
         spec=spec,
-        plans=forms.plans(spec, sent.get("plan")),
+        way=way,
+        plans=forms.plans(way, sent.get("plan")),
         name=forms.line(sent.get("name")),
         kept=kept,
         **{**_UNTOLD, **told},

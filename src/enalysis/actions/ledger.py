@@ -1,0 +1,62 @@
+"""The ledger every call to a vendor is reserved in before it is made, and written down in after."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from enalysis.core.access import Scope
+from enalysis.core.errors import QuotaSpent
+from enalysis.core.quotas import QuotaWindow
+from enalysis.store import connections, quotas
+from enalysis.store.pool import Database
+from enalysis.store.quotas import Caller
+
+
+@dataclass(slots=True)
+class QuotaLedger:
+    """Reserves each call in the database before it is made, and writes down how it ended."""
+
+    db: Database
+    scope: Scope
+    connection: UUID | None
+    vendor: str
+    label: str
+    account: str
+    caller: Caller
+    clock: Callable[[], datetime]
+
+    async def take(self, operation: str, cost: int) -> None:
+        """Reserve calls in a transaction of its own, committed before the call. Raises QuotaSpent."""
+        now = self.clock()
+        async with self.db.world() as conn:
+            grant = await quotas.take(conn, self.account, cost, now, self.caller)
+        if grant.granted:
+            return
+        window = "declared quota" if grant.blocked_by is None else grant.blocked_by.value
+        spent = QuotaSpent(
+            f"The quota of this {self.label} account for this {window} is used up as far as this kind of call may."
+            " Collection goes on by itself when it renews; nothing needs to be done.",
+            vendor=self.vendor,
+            operation=operation,
+        )
+        spent.until, spent.ours = grant.until, True
+        spent.window = None if grant.blocked_by is None else grant.blocked_by.value
+        raise spent
+
+    async def record(self, operation: str, cost: int, verdict: str, ms: float) -> None:
+        """Write down a call of a saved connection."""
+        if self.connection is None:
+            return
+        async with self.db.org(self.scope) as conn:
+            await connections.add_call(self.scope, conn, self.connection, self.clock(), operation, cost, verdict, ms)
+
+    async def observe(self, window: QuotaWindow, limit: int, remaining: int) -> None:
+        """Believe the vendor's own count where it is lower than ours."""
+        async with self.db.world() as conn:
+            await quotas.observe(conn, self.account, window, limit, remaining, self.clock())
+
+    async def hold(self, window: QuotaWindow | None, until: datetime) -> None:
+        """Make no call of the account before `until`."""
+        async with self.db.world() as conn:
+            await quotas.hold(conn, self.account, window, until)
