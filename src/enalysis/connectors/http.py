@@ -66,7 +66,7 @@ class VendorHTTP:
         ledger: Ledger,
         egress: Egress,
         clock: Callable[[], datetime],
-        limits: HTTPLimits = HTTPLimits(),
+        limits: HTTPLimits | None = None,
         patience: Patience | None = None,
         tokens: TokenSource | None = None,
     ) -> None:
@@ -74,7 +74,7 @@ class VendorHTTP:
         self.label = label
         self.origin = origin
         self.ledger = ledger
-        self.limits = limits
+        self.limits = limits or HTTPLimits()
         self._egress = egress
         self._clock = clock
         self._patience = patience or Patience()

@@ -199,8 +199,9 @@ async def claim_due(
             f"select s.organization_id, s.connection_id, s.id from streams s"
             " join connections c on c.organization_id = s.organization_id and c.id = s.connection_id"
             f" where s.enabled and s.{column} <= %(now)s and c.paused_at is null"
-            # A refused or retired account is only asked for its list of sites, to see whether it came back.
-            " and (s.subject = '' or c.state not in ('reauth_required', 'vendor_api_retired'))"
+            # A refused, retired or waiting account is only asked for its list of sites, to see whether it came back.
+            " and c.state <> 'disconnected' and (s.subject = '' or c.state not in"
+            "  ('reauth_required', 'vendor_api_retired', 'waiting_for_vendor', 'app_misconfigured', 'account_locked'))"
             " and (s.claimed_until is null or s.claimed_until < %(now)s)"
             " and not exists (select from streams b where b.organization_id = s.organization_id"
             "   and b.connection_id = s.connection_id and b.claimed_until >= %(now)s)"
