@@ -10,7 +10,7 @@ from uuid import UUID
 import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
-from enalysis.actions import engine, poll
+from enalysis.actions import engine, poll, renewals
 from enalysis.core.access import platform
 from enalysis.core.errors import EnalysisError
 from enalysis.runtime import Runtime
@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 _TICK_S = 2.0
 _SWEEP_S = 15.0
 _HOUSEKEEPING_S = 3600.0
+_RENEWALS_S = 20.0
 _STALLED_S = 45.0
 _DRAIN_S = 15.0
 _QUEUES = ("live", "backfill")
@@ -79,6 +80,7 @@ async def run_worker(runtime: Runtime, *, plan: bool = True, work: bool = True) 
         ]
         if plan:
             loops.append(_forever("planner", _TICK_S, lambda: _tick(runtime, app)))
+            loops.append(_forever("renewals", _RENEWALS_S, lambda: _renew(runtime)))
         if work:
             loops.append(_forever("worker", 1.0, lambda: _work(runtime, app)))
         tasks = [asyncio.ensure_future(loop) for loop in loops]
@@ -110,6 +112,10 @@ async def _tick(runtime: Runtime, app: procrastinate.App) -> None:
         await defer(app, conn, batch, backfill)
 
     await engine.tick(runtime.db, hand_on, runtime.clock())
+
+
+async def _renew(runtime: Runtime) -> None:
+    await renewals.sweep(runtime.db, runtime.vendors, runtime.clock())
 
 
 async def _work(runtime: Runtime, app: procrastinate.App) -> None:
