@@ -144,6 +144,7 @@ async def opened(
     db: Database,
     *,
     spec: Spec = ACME,
+    others: tuple[Spec, ...] = (),
     clock: Callable[[], datetime] = real_clock,
     vendor_clock: Callable[[], float] | None = None,
     key: bytes | None = None,
@@ -156,7 +157,8 @@ async def opened(
             vendor.clock = vendor_clock
         keyring = Keyring(key or secrets.token_bytes(32))
         offered = {} if operator is None else {"acme": operator}
-        vendors = Vendors(entries(spec), db, keyring, Egress(vendor.origin), clock, vendor.origin, offered)
+        registry = {key: entry for one in (spec, *others) for key, entry in entries(one).items()}
+        vendors = Vendors(registry, db, keyring, Egress(vendor.origin), clock, vendor.origin, offered)
         scope = Scope(uuid4(), None, Role.OWNER)
         wrapped = keyring.new_organization_key(scope.organization)
         async with db.org(scope) as conn:

@@ -27,7 +27,7 @@ class Family:
     access: dict[str, float] = field(default_factory=dict)
     revoked: bool = False
     refreshes: int = 0
-    at: float = 0.0
+    rotated: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,6 @@ class OAuthVendor(Vendor):
         self.token_act: Callable[[Mapping[str, str]], Act | None] | None = None
         self.data_act: Callable[[Asked], Act | None] | None = None
         self.revoke_act: Act | None = None
-        self.on_refresh: Callable[[Family], None] | None = None
         self.families: dict[str, Family] = {}
         self.used: list[Used] = []
         self.verifiers: list[str] = []
@@ -94,6 +93,11 @@ class OAuthVendor(Vendor):
         """Begin a family and return what a token answer says of it."""
         family = Family(uid, "")
         return self._answer_of(family)
+
+    def rotation_of(self, family: Family) -> asyncio.Event:
+        """Return what is set once the family's refresh token is spent next."""
+        family.rotated = asyncio.Event()
+        return family.rotated
 
     def family_of(self, refresh_token: str) -> Family:
         """Return the family a refresh token was given to."""
@@ -161,10 +165,8 @@ class OAuthVendor(Vendor):
             return self._invalid()
         self.refreshes += 1
         family.refreshes += 1
-        family.at = asyncio.get_running_loop().time()
         told = self._answer_of(family)
-        if self.on_refresh is not None:
-            self.on_refresh(family)
+        family.rotated.set()
         return answer(told)
 
     def _redeem(self, sent: Mapping[str, str]) -> Act:

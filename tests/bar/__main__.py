@@ -16,6 +16,10 @@ from tests.databases import Base, Cluster, fresh_base, temporary_cluster
 FOLDER = Path(__file__).resolve().parent
 # Where each requirement is measured: function `b1` of `rows_secrets.py`, and so on.
 PLACES = {
+    "A1": "rows_oauth_consent",
+    "A2": "rows_oauth_consent",
+    "A6": "rows_oauth_renewal",
+    "A7": "rows_oauth_renewal",
     "B1": "rows_secrets",
     "B2": "rows_secrets",
     "C2": "rows_secrets",
