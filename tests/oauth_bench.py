@@ -182,7 +182,7 @@ def everything(admin: psycopg.Connection) -> dict[str, list[bytes]]:
         "select c.table_schema, c.table_name, c.column_name from information_schema.columns c"
         " join information_schema.tables t using (table_schema, table_name)"
         " where t.table_type = 'BASE TABLE' and c.table_schema not in ('pg_catalog', 'information_schema')"
-        " and c.data_type in ('text', 'bytea', 'jsonb', 'json', 'character varying', 'character', 'ARRAY', 'USER-DEFINED')"
+        " and c.data_type in ('text', 'bytea', 'jsonb', 'json', 'character varying', 'ARRAY', 'USER-DEFINED')"
     ).fetchall()
     found: dict[str, list[bytes]] = {}
     for schema, table, column in columns:

@@ -92,7 +92,7 @@ class OAuthVendor(Vendor):
     def grant(self, uid: str = "owner-1") -> dict[str, object]:
         """Begin a family and return what a token answer says of it."""
         family = Family(uid, "")
-        return self._answer_of(family)
+        return self.answer_of(family)
 
     def rotation_of(self, family: Family) -> asyncio.Event:
         """Return what is set once the family's refresh token is spent next."""
@@ -103,7 +103,8 @@ class OAuthVendor(Vendor):
         """Return the family a refresh token was given to."""
         return self.families[refresh_token]
 
-    def _answer_of(self, family: Family) -> dict[str, object]:
+    def answer_of(self, family: Family) -> dict[str, object]:
+        """Give new tokens of a family."""
         access = f"at-{secrets.token_urlsafe(24)}"
         family.access[access] = self.clock() + self.lives_s
         self._given[access] = family
@@ -165,7 +166,7 @@ class OAuthVendor(Vendor):
             return self._invalid()
         self.refreshes += 1
         family.refreshes += 1
-        told = self._answer_of(family)
+        told = self.answer_of(family)
         family.rotated.set()
         return answer(told)
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-from enalysis.actions import consent
 from enalysis.actions.consent import ConsentFailed
 from enalysis.core.access import Role, Scope
 from enalysis.core.errors import NotFound, Refused
@@ -17,7 +16,7 @@ from tests.acme import acme_with
 from tests.bar.row import Row
 from tests.bar.tenancy import superuser
 from tests.databases import Base
-from tests.oauth_bench import PUBLIC_URL, Bench, Clock, opened
+from tests.oauth_bench import Bench, Clock, opened
 
 # What a state must be refused for; each is tried `rounds` times.
 ABUSES = 8
