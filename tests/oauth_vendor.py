@@ -51,7 +51,7 @@ class OAuthVendor(Vendor):
     """Grants, rotates and revokes; reuse of a spent refresh token ends its whole family.
 
     Attributes:
-        delay_s: how long after it decided a token answer goes out. expires_in: what token answers say.
+        delay_s, data_delay_s: how late a token answer or data goes out. expires_in: what token answers say.
         lives_s: how long an access token lives in truth, by `clock`. token_act, data_act, revoke_act: play this
             instead where set; token_act is asked before anything is decided.
         families: by every refresh token ever given. used: data calls in order.
@@ -60,7 +60,7 @@ class OAuthVendor(Vendor):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(choose=self._judge)
         self.clock = clock
-        self.delay_s = 0.0
+        self.delay_s = self.data_delay_s = 0.0
         self.expires_in: object = 3600
         self.lives_s = 3600.0
         self.rotates = True
@@ -94,6 +94,11 @@ class OAuthVendor(Vendor):
         family = Family(uid, "")
         return self.answer_of(family)
 
+    @property
+    def tokens(self) -> list[str]:
+        """Return every token ever given, of both kinds."""
+        return [*self._given, *self.families]
+
     def rotation_of(self, family: Family) -> asyncio.Event:
         """Return what is set once the family's refresh token is spent next."""
         family.rotated = asyncio.Event()
@@ -121,7 +126,7 @@ class OAuthVendor(Vendor):
         path = urlsplit(asked.target).path.removeprefix(ROOT)
         if path == TOKEN_PATH:
             self.token_calls += 1
-            return self._late(self._token(asked, dict(parse_qsl(asked.body.decode()))))
+            return self._late(self._token(asked, dict(parse_qsl(asked.body.decode()))), self.delay_s)
         if path == REVOKE_PATH:
             token = dict(parse_qsl(asked.body.decode())).get("token", "")
             if self.revoke_act is not None:
@@ -130,11 +135,9 @@ class OAuthVendor(Vendor):
             if token in self.families:
                 self.families[token].revoked = True
             return answer({})
-        return self._data(asked, path)
+        return self._late(self._data(asked, path), self.data_delay_s)
 
-    def _late(self, act: Act) -> Act:
-        delay_s = self.delay_s
-
+    def _late(self, act: Act, delay_s: float) -> Act:
         async def play(writer: asyncio.StreamWriter) -> bool:
             await asyncio.sleep(delay_s)
             return await act(writer)
