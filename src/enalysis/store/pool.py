@@ -6,8 +6,10 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, namedtuple_row
+from psycopg.sql import SQL, Composable
 from psycopg_pool import AsyncConnectionPool
 
 from enalysis.core.access import Scope
@@ -17,6 +19,9 @@ named_rows = namedtuple_row
 
 # PostgreSQL's own defaults are 0: a forgotten transaction would hold its locks for ever (BAR K2).
 _OPTIONS = "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
+# Without parameters, so that both go in one message; `format` quotes the values.
+_BEGIN = SQL("begin")
+_BEGIN_WITH = SQL("begin; select set_config({}, {}, true)")
 
 
 class Database:
@@ -54,28 +59,47 @@ class Database:
     @asynccontextmanager
     async def org(self, scope: Scope) -> AsyncIterator[Conn]:
         """Begin a transaction that sees the scope's organization and nothing else."""
-        async with self._app.connection() as conn, conn.transaction():
-            await conn.execute("select set_config('app.org', %s, true)", (str(scope.organization),))
+        async with _transaction(self._app, _BEGIN_WITH.format("app.org", str(scope.organization))) as conn:
             yield conn
 
     @asynccontextmanager
     async def user(self, user: UUID) -> AsyncIterator[Conn]:
         """Begin a transaction that sees one person's memberships, to find the organizations to enter."""
-        async with self._app.connection() as conn, conn.transaction():
-            await conn.execute("select set_config('app.user', %s, true)", (str(user),))
+        async with _transaction(self._app, _BEGIN_WITH.format("app.user", str(user))) as conn:
             yield conn
 
     @asynccontextmanager
     async def world(self) -> AsyncIterator[Conn]:
         """Begin a transaction that sees no organization."""
-        async with self._app.connection() as conn, conn.transaction():
+        async with _transaction(self._app, _BEGIN) as conn:
             yield conn
 
     @asynccontextmanager
     async def engine(self) -> AsyncIterator[Conn]:
         """Begin a transaction of the planning engine."""
-        async with self._engine.connection() as conn, conn.transaction():
+        async with _transaction(self._engine, _BEGIN) as conn:
             yield conn
+
+
+@asynccontextmanager
+async def _transaction(pool: AsyncConnectionPool[Conn], begin: Composable) -> AsyncIterator[Conn]:
+    """Begin with one message on a connection of the pool; commit at the end, roll back on any error.
+
+    The message is also the check that the connection still works: one that PostgreSQL closed while it lay in the
+    pool is replaced by the next, as nothing was done on it yet. Raises PoolTimeout where none is to be had.
+    """
+    # As many as the pool holds may be dead at once, after a restart of PostgreSQL; the one after those is new.
+    for chance in range(pool.max_size, -1, -1):
+        # At its end the pool's own block commits, or rolls back, and takes the connection back or discards it.
+        async with pool.connection() as conn:
+            try:
+                await conn.execute(begin, prepare=False)
+            except psycopg.Error:
+                if chance and conn.closed:
+                    continue
+                raise
+            yield conn
+            return
 
 
 def _pool(conninfo: str, name: str, size: int) -> AsyncConnectionPool[Conn]:
@@ -86,6 +110,6 @@ def _pool(conninfo: str, name: str, size: int) -> AsyncConnectionPool[Conn]:
         open=False,
         name=name,
         timeout=15,
-        kwargs={"options": _OPTIONS, "application_name": name},
-        check=AsyncConnectionPool.check_connection,
+        # Or psycopg would send a `begin` of its own, ahead of ours and in a round trip of its own.
+        kwargs={"options": _OPTIONS, "application_name": name, "autocommit": True},
     )
