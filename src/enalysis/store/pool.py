@@ -1,7 +1,7 @@
 """Connection pools, one per login, and the transactions that put row-level security to work."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -9,7 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, namedtuple_row
-from psycopg.sql import SQL, Composable
+from psycopg.sql import SQL, Composed
 from psycopg_pool import AsyncConnectionPool
 
 from enalysis.core.access import Scope
@@ -19,7 +19,7 @@ named_rows = namedtuple_row
 
 # PostgreSQL's own defaults are 0: a forgotten transaction would hold its locks for ever (BAR K2).
 _OPTIONS = "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
-# Without parameters, so that both go in one message; `format` quotes the values.
+# Without parameters, or both could not go in one message; `format` quotes the values.
 _BEGIN = SQL("begin")
 _BEGIN_WITH = SQL("begin; select set_config({}, {}, true)")
 
@@ -56,46 +56,38 @@ class Database:
         """Close."""
         await self.close()
 
-    @asynccontextmanager
-    async def org(self, scope: Scope) -> AsyncIterator[Conn]:
+    def org(self, scope: Scope) -> AbstractAsyncContextManager[Conn]:
         """Begin a transaction that sees the scope's organization and nothing else."""
-        async with _transaction(self._app, _BEGIN_WITH.format("app.org", str(scope.organization))) as conn:
-            yield conn
+        return _transaction(self._app, _BEGIN_WITH.format("app.org", str(scope.organization)))
 
-    @asynccontextmanager
-    async def user(self, user: UUID) -> AsyncIterator[Conn]:
+    def user(self, user: UUID) -> AbstractAsyncContextManager[Conn]:
         """Begin a transaction that sees one person's memberships, to find the organizations to enter."""
-        async with _transaction(self._app, _BEGIN_WITH.format("app.user", str(user))) as conn:
-            yield conn
+        return _transaction(self._app, _BEGIN_WITH.format("app.user", str(user)))
 
-    @asynccontextmanager
-    async def world(self) -> AsyncIterator[Conn]:
+    def world(self) -> AbstractAsyncContextManager[Conn]:
         """Begin a transaction that sees no organization."""
-        async with _transaction(self._app, _BEGIN) as conn:
-            yield conn
+        return _transaction(self._app, _BEGIN)
 
-    @asynccontextmanager
-    async def engine(self) -> AsyncIterator[Conn]:
+    def engine(self) -> AbstractAsyncContextManager[Conn]:
         """Begin a transaction of the planning engine."""
-        async with _transaction(self._engine, _BEGIN) as conn:
-            yield conn
+        return _transaction(self._engine, _BEGIN)
 
 
 @asynccontextmanager
-async def _transaction(pool: AsyncConnectionPool[Conn], begin: Composable) -> AsyncIterator[Conn]:
+async def _transaction(pool: AsyncConnectionPool[Conn], begin: SQL | Composed) -> AsyncIterator[Conn]:
     """Begin with one message on a connection of the pool; commit at the end, roll back on any error.
 
     The message is also the check that the connection still works: one that PostgreSQL closed while it lay in the
-    pool is replaced by the next, as nothing was done on it yet. Raises PoolTimeout where none is to be had.
+    pool is left for the next, as nothing was done on it yet. Raises PoolTimeout where none is to be had.
     """
-    # As many as the pool holds may be dead at once, after a restart of PostgreSQL; the one after those is new.
-    for chance in range(pool.max_size, -1, -1):
+    # After a restart of PostgreSQL as many may be dead as the pool holds; what it gives after those is new.
+    for dead in range(pool.max_size + 1):
         # At its end the pool's own block commits, or rolls back, and takes the connection back or discards it.
         async with pool.connection() as conn:
             try:
                 await conn.execute(begin, prepare=False)
             except psycopg.Error:
-                if chance and conn.closed:
+                if conn.closed and dead < pool.max_size:
                     continue
                 raise
             yield conn
