@@ -35,8 +35,8 @@ from enalysis.connectors.solaredge_wire import (
     parse_overview,
     parse_site,
     parse_sites,
-    text,
 )
+from enalysis.connectors.values import text
 from enalysis.core.errors import BadPayload, Forbidden, LoginNeeded, QuotaSpent, Retired, VendorError
 from enalysis.core.intervals import Window, ceil_time, floor_time
 from enalysis.core.metrics import Metric
