@@ -138,7 +138,7 @@ class Grant:
 
     Attributes:
         account: key of the owner. site: the vendor's reference where a grant is for one site only.
-        until: when it ends whatever is refreshed. jti: of the newest access token.
+        until: when it ends whatever is refreshed.
     """
 
     account: str
@@ -152,7 +152,10 @@ class Grant:
 
 @dataclass(slots=True, eq=False)
 class Token:
-    """One token; `spent` is a refresh token that was used under strict rotation, `jti` its number."""
+    """One token; `spent` is a refresh token that was used under strict rotation, `jti` its number.
+
+    `parent` is the number of the access token that a refresh token came with, empty for an access token.
+    """
 
     grant: Grant
     refresh: bool
@@ -284,7 +287,7 @@ class AuthServer:
         right = found.expires_at > now and redirect_uri in {found.redirect_uri, None}
         if not right or not _proves(found.challenge, verifier):
             raise OAuthRefused(Reason.CODE, code)
-        return self._grant(app, found.account, now, site=found.site, until=found.until)
+        return self._issue(self._grant(app, found.account, found.site, found.until), now)
 
     def password(self, app: App, username: str, password: str, now: datetime) -> Issued:
         """Return tokens for an installer's sign-in data. Raises OAuthRefused, also for an app of another kind."""
@@ -293,7 +296,7 @@ class AuthServer:
         account = self.sign_in(app, username, password)
         if account is None:
             raise OAuthRefused(Reason.PASSWORD)
-        return self._grant(app, account.key, now)
+        return self._issue(self._grant(app, account.key), now)
 
     def refresh(self, app: App, text: str, now: datetime) -> Issued:
         """Return new tokens for a refresh token. Under strict rotation a used one revokes its whole family.
@@ -344,8 +347,9 @@ class AuthServer:
         refresh_s: int | None = None,
     ) -> Issued:
         """Return tokens for an account as if its owner had just consented. Raises KeyError for one without an app."""
-        app = self.apps[self.accounts[account].app["client_id"]]
-        return self._grant(app, account, now, site=site, access_s=access_s, refresh_s=refresh_s)
+        grant = self._grant(self.apps[self.accounts[account].app["client_id"]], account, site)
+        grant.access_s, grant.refresh_s = access_s or grant.access_s, refresh_s or grant.refresh_s
+        return self._issue(grant, now)
 
     def age(self, account: str, do: Ageing, now: datetime) -> int:
         """Do this to every token or grant of an account that still lives, and return to how many."""
@@ -362,21 +366,9 @@ class AuthServer:
             token.expires_at = now
         return len(tokens)
 
-    def _grant(
-        self,
-        app: App,
-        account: str,
-        now: datetime,
-        *,
-        site: str | None = None,
-        until: datetime | None = None,
-        access_s: int | None = None,
-        refresh_s: int | None = None,
-    ) -> Issued:
-        usual = self.lifetimes
-        lives_s = access_s or app.access_s or usual.access_s
-        grant = Grant(account, app.client_id, site, lives_s, refresh_s or usual.refresh_s, until)
-        return self._issue(grant, now)
+    def _grant(self, app: App, account: str, site: str | None = None, until: datetime | None = None) -> Grant:
+        lives_s = app.access_s or self.lifetimes.access_s
+        return Grant(account, app.client_id, site, lives_s, self.lifetimes.refresh_s, until)
 
     def _issue(self, grant: Grant, now: datetime) -> Issued:
         access = self._token(grant, now, grant.access_s)
