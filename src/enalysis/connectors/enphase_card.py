@@ -133,7 +133,7 @@ SPEC = Spec(
             "Tick the access control System Details, which the lists of sites and devices need.",
             "Tick Site Level Production, which the streams of pv energy need.",
             "Tick Site Level Consumption, which the streams of grid, load and battery need.",
-            "Look twice: access controls cannot be added later without a new application and every owner's new consent.",
+            "Look twice: access controls cannot be added later without a new application and new consent.",
             "Choose the plan: Watt is free and allows 1,000 calls a month for all sites of the application together.",
             "Copy API key, client ID and client secret from the application's page, all three of the same application.",
         ),
