@@ -29,7 +29,8 @@ def sandbox(
 ) -> None:
     """Serve the simulated vendors until Ctrl-C; set SANDBOX_URL to the address it prints."""
     token = control_token or secrets.token_urlsafe(18)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol is named: asyncio switches Nagle's delay off, 40 ms an answer, only for sockets that do.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -41,7 +42,11 @@ def sandbox(
             "label": a.label,
             "plan": a.plan.key,
             "plan_documented": a.plan.documented,
+            "way": a.way,
             "credentials": dict(a.credentials),
+            "app": dict(a.app),
+            "app_label": a.app_label,
+            "login": dict(a.login),
             "sites": len(a.sites),
         }
         for a in made.accounts
@@ -51,8 +56,9 @@ def sandbox(
         typer.echo(json.dumps({"url": url, "control_token": token, "accounts": accounts, "figures": figures}))
     else:
         typer.echo(f"SANDBOX_URL={url}")
-        for account in accounts:
-            typer.echo(f"  {account['vendor']}  {account['label']}  plan {account['plan']}  {account['credentials']}")
+        for a in made.accounts:
+            entered = {**a.app, **a.login, **a.credentials}
+            typer.echo(f"  {a.vendor}  {a.label}  plan {a.plan.key}  {entered}")
     config = uvicorn.Config(made.app, access_log=False, log_level="warning", **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     if with_parent:
