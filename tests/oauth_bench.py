@@ -139,6 +139,14 @@ class Bench:
             return [(str(kind), str(text)) for kind, text in await rows.fetchall()]
 
 
+async def _organization(db: Database, keyring: Keyring, now: datetime) -> Scope:
+    scope = Scope(uuid4(), None, Role.OWNER)
+    wrapped = keyring.new_organization_key(scope.organization)
+    async with db.org(scope) as conn:
+        await accounts.add_organization(scope, conn, "Org", wrapped, now)
+    return scope
+
+
 @asynccontextmanager
 async def opened(
     db: Database,
@@ -150,8 +158,9 @@ async def opened(
     key: bytes | None = None,
     kind: str = "developer",
     operator: OperatorApp | None = None,
+    scope: Scope | None = None,
 ) -> AsyncIterator[Bench]:
-    """Open the vendor, and an organization with an app at it."""
+    """Open the vendor, and an organization of its own, or the one of `scope`, with an app at it."""
     async with OAuthVendor() as vendor:
         if vendor_clock is not None:
             vendor.clock = vendor_clock
@@ -159,10 +168,7 @@ async def opened(
         offered = {} if operator is None else {"acme": operator}
         registry = {key: entry for one in (spec, *others) for key, entry in entries(one).items()}
         vendors = Vendors(registry, db, keyring, Egress(vendor.origin), clock, vendor.origin, offered)
-        scope = Scope(uuid4(), None, Role.OWNER)
-        wrapped = keyring.new_organization_key(scope.organization)
-        async with db.org(scope) as conn:
-            await accounts.add_organization(scope, conn, "Org", wrapped, clock())
+        scope = scope or await _organization(db, keyring, clock())
         fields = {name: f"{name}-{secrets.token_urlsafe(18)}" for name in ("client_id", "client_secret", "api_key")}
         vendor.apps[fields["client_id"]] = fields["client_secret"]
         app = await apps.add(

@@ -21,6 +21,8 @@ FOLDER = Path(__file__).resolve().parent
 PLACES = {
     "A1": "rows_oauth_consent",
     "A2": "rows_oauth_consent",
+    "A4": "rows_oauth_web",
+    "A5": "rows_oauth_web",
     "A6": "rows_oauth_renewal",
     "A7": "rows_oauth_renewal",
     "A8": "rows_oauth_replies",
