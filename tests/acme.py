@@ -23,6 +23,7 @@ from enalysis.connectors.base import (
 )
 from enalysis.connectors.http import VendorHTTP
 from enalysis.connectors.registry import Entry
+from enalysis.core.errors import BadPayload
 from enalysis.core.intervals import Window
 from enalysis.core.quotas import Quota, QuotaScope, QuotaWindow
 
@@ -37,6 +38,7 @@ _OAUTH = OAuth(
     scope="read",
     access_s=3600,
     refresh_s=30 * 86400,
+    pkce=True,
     kept=("region",),
     subject="uid",
 )
@@ -101,8 +103,9 @@ class Acme:
         """Return the sites."""
         del now
         found = await self._get("sites", "/sites", None)
-        listed = found["sites"]
-        assert isinstance(listed, list)
+        listed = found.get("sites")
+        if not isinstance(listed, list):
+            raise BadPayload("Acme sent no list of sites.", vendor="acme", operation="sites", status=200)
         return tuple(FoundSite(str(each["ref"]), str(each["name"]), "UTC") for each in listed)
 
     async def fetch(self, stream: str, subject: str, window: Window | None, now: datetime) -> Batch:

@@ -30,6 +30,8 @@ PLACES = {
     "A10": "rows_oauth_end",
     "B1": "rows_secrets",
     "B2": "rows_secrets",
+    "B5": "rows_canary",
+    "C1": "rows_canary",
     "C2": "rows_secrets",
     "C3": "rows_http",
     "E1": "rows_store",
