@@ -24,6 +24,8 @@ from enalysis.store import accounts, streams
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
 from enalysis.store.secrets import Keyring
+from tests.oauth_bench import Bench as Office
+from tests.oauth_bench import opened
 
 NOON = datetime(2026, 6, 2, 12, 7, 30, tzinfo=UTC)
 
@@ -129,3 +131,10 @@ async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     yield Bench(scope, db, deps, vendors, sandbox, clock)
     server.should_exit = True
     await serving
+
+
+@pytest.fixture
+async def office(db: Database, clock: Clock) -> AsyncIterator[Office]:
+    """Open an organization with an app at the scripted OAuth vendor, which judges by the same clock."""
+    async with opened(db, clock=clock, vendor_clock=lambda: clock().timestamp()) as made:
+        yield made
