@@ -113,7 +113,8 @@ class Acme:
         del window
         if stream == "sites":
             return Batch(sites=await self.discover(now))
-        assert re.fullmatch(r"[a-z0-9-]+", subject)
+        if re.fullmatch(r"[a-z0-9-]+", subject) is None:
+            raise BadPayload("No site of Acme is called that.", vendor="acme", operation="power")
         await self._get("power", f"/sites/{subject}/power", subject)
         return Batch()
 

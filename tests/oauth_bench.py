@@ -25,7 +25,7 @@ from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
 from enalysis.store.secrets import Keyring
 from tests.acme import ACME, entries
-from tests.oauth_vendor import OAuthVendor
+from tests.oauth_vendor import Family, OAuthVendor
 
 PUBLIC_URL = "https://sun.example.org"
 SESSION = "a session's secret, 32 characters"
@@ -114,6 +114,13 @@ class Bench:
         except NotFound:
             return None
         return Kept.read(await self.vendors.unseal_text(self.scope, connection, FIELD, held.sealed))
+
+    async def family(self, connection: UUID) -> Family:
+        """Return the vendor's family of what a connection keeps."""
+        kept = await self.kept(connection)
+        assert kept is not None
+        assert kept.refresh_token is not None
+        return self.vendor.family_of(kept.refresh_token)
 
     async def lives(self, connection: UUID) -> bool:
         """Tell whether the refresh token we keep is the one that lives at the vendor."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from enalysis.core.errors import VendorError
 from enalysis.store.pool import Database
 from tests.bar.renewer import renew_until_told
 from tests.bar.row import Row
@@ -155,7 +156,7 @@ async def _cancel(bench: Bench, ids: list[UUID], cancels: int) -> _Fates:
             waiter = asyncio.create_task(bench.vendors.tokens.renew(bench.scope, found[at], None))
             await asyncio.sleep(random.uniform(0, 3 * DELAY_S))  # noqa: S311 - a moment, no secret
             fates.midst += waiter.cancel()
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, VendorError):
                 await waiter
             await bench.vendors.tokens.drain()
             fates.cut += 1
@@ -172,7 +173,7 @@ async def _end(base: Base, bench: Bench, ids: list[UUID], times: int, *, kill: b
     context.set_forkserver_preload(["tests.bar.renewer"])
 
     async def one(connection: UUID, share: int) -> None:
-        current = connection
+        current = connection if await bench.lives(connection) else await bench.connect(f"anew-{connection}")
         for _ in range(share):
             await _end_one(context, base, bench, current, fates, kill=kill)
             if not await bench.lives(current):
@@ -197,13 +198,11 @@ async def _end_one(
 ) -> None:
     kept = await bench.kept(connection)
     assert kept is not None
-    assert kept.refresh_token is not None
-    family = bench.vendor.family_of(kept.refresh_token)
-    rotated = bench.vendor.rotation_of(family)
+    rotated = bench.vendor.rotation_of(await bench.family(connection))
     process = context.Process(target=renew_until_told, args=(_order(base, bench, connection),))
     await asyncio.to_thread(process.start)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(20):
             await rotated.wait()
         await asyncio.sleep(random.uniform(0, 1.5 * DELAY_S))  # noqa: S311 - a moment, no secret
         now_kept = await bench.kept(connection)
@@ -211,7 +210,9 @@ async def _end_one(
         fates.midst += now_kept is not None and now_kept.refresh_token == kept.refresh_token
         (process.kill if kill else process.terminate)()
     finally:
-        await asyncio.to_thread(process.join, 30)
+        await asyncio.to_thread(process.join, 20)
+        if process.is_alive():
+            process.kill()
     fates.cut += 1
 
 
