@@ -12,6 +12,7 @@ from psycopg import sql
 
 from enalysis.actions import apps, consent, poll
 from enalysis.actions.consent import Finished, Started
+from enalysis.actions.faults import Report
 from enalysis.actions.poll import Deps
 from enalysis.actions.tokens import FIELD, Kept
 from enalysis.actions.vendors import OperatorApp, Vendors
@@ -130,7 +131,7 @@ class Bench:
         family = self.vendor.family_of(kept.refresh_token)
         return family.refresh == kept.refresh_token and not family.revoked
 
-    async def poll(self, connection: UUID) -> poll.Report:
+    async def poll(self, connection: UUID) -> Report:
         """Poll every stream of a connection once, due or not."""
         async with self.db.org(self.scope) as conn:
             rows = await streams.list_streams(self.scope, conn, connection)

@@ -1,6 +1,7 @@
 """Apps at vendors: added, the operator's among them, changed, and moved away from without losing a site."""
 
 from collections.abc import Mapping
+from uuid import UUID
 
 import pytest
 
@@ -9,13 +10,14 @@ from enalysis.actions.vendors import OperatorApp
 from enalysis.core.errors import NotFound, Refused, VendorError
 from enalysis.store import sites
 from enalysis.store.pool import Database
-from tests.actions.conftest import Clock, Office
+from tests.actions.conftest import Clock
+from tests.oauth_bench import Bench as Office
 from tests.oauth_bench import opened
 
 OURS = {"client_id": "the-operators-id", "client_secret": "the-operators-secret", "api_key": "the-operators-key"}
 
 
-async def add(office: Office, kind: str = "developer", **fields: str) -> apps.UUID:
+async def add(office: Office, kind: str = "developer", **fields: str) -> UUID:
     """Add another app that the vendor knows."""
     given = {"client_id": "another-id", "client_secret": "another-secret", "api_key": "another-key", **fields}
     office.vendor.apps[given["client_id"]] = given["client_secret"]

@@ -6,9 +6,10 @@ from enalysis.actions import consent
 from enalysis.actions.consent import ConsentFailed, Failure
 from enalysis.core.access import Role, Scope
 from enalysis.core.errors import NotFound, Refused
-from tests.actions.conftest import Clock, Office
+from tests.actions.conftest import Clock
 from tests.bar.tenancy import superuser
 from tests.databases import Base
+from tests.oauth_bench import Bench as Office
 from tests.oauth_bench import everything
 from tests.vendor import answer
 

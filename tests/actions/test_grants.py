@@ -9,9 +9,10 @@ import pytest
 from enalysis.actions import connections, renewals
 from enalysis.core.errors import LoginNeeded, NotFound, Refused
 from enalysis.store.pool import Database
-from tests.actions.conftest import Clock, Office
+from tests.actions.conftest import Clock
 from tests.bar.tenancy import superuser
 from tests.databases import Base
+from tests.oauth_bench import Bench as Office
 from tests.oauth_bench import everything, opened
 from tests.vendor import answer
 

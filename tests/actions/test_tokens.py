@@ -1,8 +1,6 @@
 """Tokens are renewed early, once, under their row's lock; what a vendor gave is stored whatever becomes of anything."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
@@ -13,7 +11,8 @@ from enalysis.core.access import Scope
 from enalysis.core.errors import GrantDead, Unavailable
 from enalysis.store import connections, credentials
 from enalysis.store.pool import Conn
-from tests.actions.conftest import Clock, Office
+from tests.actions.conftest import Clock
+from tests.oauth_bench import Bench as Office
 from tests.vendor import answer
 
 
@@ -136,10 +135,8 @@ async def test_nothing_is_asked_of_the_vendor_while_the_database_is_away(
     found = await office.find(made)
     clock.move(minutes=50)
 
-    @asynccontextmanager
-    async def away(*_: object) -> AsyncIterator[None]:
+    def away(*_: object) -> None:
         raise psycopg.OperationalError("no connection")
-        yield
 
     monkeypatch.setattr(credentials, "locked", away)
     before = office.vendor.token_calls

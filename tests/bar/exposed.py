@@ -26,6 +26,6 @@ class Talkative(uvicorn.Config):
 if __name__ == "__main__":
     CONNECTORS[ACME.key] = entries()[ACME.key]
     uvicorn.Config = Talkative  # type: ignore[misc] # the server is made of it
-    log._QUIET_LIBRARIES = ()  # type: ignore[misc] # Final for everybody else
+    log._QUIET_LIBRARIES = ()  # type: ignore[misc, assignment] # Final for everybody else
     logging.getLogger().setLevel(logging.DEBUG)
     sys.exit(main())

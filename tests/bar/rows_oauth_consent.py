@@ -28,7 +28,7 @@ async def a1(base: Base, rounds: int = 10, parallel: int = 20) -> Row:
     Refused means: no grant and no connection of it, whatever is told. After each abuse the honest callback of the
     same consent must still pass, where the abuse does not use the state up by itself: else refusing all would do.
     """
-    facts = {"accepted": 0, "honest_refused": 0, "short_states": 0, "states_in_clear": 0, "parallel": ""}
+    facts = {"accepted": 0, "honest_refused": 0, "short_states": 0, "states_in_clear": 0}
     spec = acme_with(pkce=True)
     twin = replace(spec, key="acme2", label="Acme Two")
     clock = Clock()
@@ -54,10 +54,10 @@ async def a1(base: Base, rounds: int = 10, parallel: int = 20) -> Row:
             params = bench.vendor.consent((await bench.begin()).address, f"parallel-{number}")
             winners.append(sum(await asyncio.gather(*(_passes(bench, params) for _ in range(parallel)))))
             tries += 1 + parallel
-        facts["parallel"] = f"{max(winners)}/{parallel}"
     wrong_winners = sum(won != 1 for won in winners)
-    bad = sum(v for v in facts.values() if isinstance(v, int)) + wrong_winners
-    return Row("A1", tries, bad, rounds * (7 + parallel), {"abuses": ABUSES, **facts})
+    bad = sum(facts.values()) + wrong_winners
+    told: dict[str, str | int] = {"abuses": ABUSES, **facts, "parallel": f"{max(winners)}/{parallel}"}
+    return Row("A1", tries, bad, rounds * (7 + parallel), told)
 
 
 async def _second_organization(bench: Bench) -> Scope:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from uuid import UUID, uuid4
 
 from enalysis.actions import connections, poll, renewals
+from enalysis.actions.faults import Report
 from enalysis.core.errors import EnalysisError, NotFound
 from enalysis.store import accounts, streams
 from enalysis.store.pool import Database
@@ -137,7 +138,7 @@ async def _by_removing(bench: Bench, connection: UUID, clock: Clock) -> bool:
     return await bench.kept(connection) is None
 
 
-_running: list[asyncio.Task[poll.Report]] = []
+_running: list[asyncio.Task[Report]] = []
 
 
 async def _queued(bench: Bench, connection: UUID) -> None:

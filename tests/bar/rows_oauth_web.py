@@ -93,7 +93,7 @@ async def _authorized(house: House, headers: dict[str, str]) -> str | None:
     begun = await house.visitor.call("POST", "/api/oauth/acme/authorize", {"app": str(house.bench.app)}, **headers)
     if begun.status_code != 200:
         return None
-    return parse_qs(urlsplit(begun.json()["address"]).query)["redirect_uri"][0]
+    return parse_qs(urlsplit(str(begun.json()["address"])).query)["redirect_uri"][0]
 
 
 def _leads_off(house: House, location: str | None) -> bool:
