@@ -1,5 +1,7 @@
 """A consent, from the click to the connection, over real HTTP and PostgreSQL; and every way it comes to nothing."""
 
+import asyncio
+
 import pytest
 
 from enalysis.actions import consent
@@ -113,3 +115,11 @@ async def test_nothing_of_a_consent_stands_in_the_database_in_clear(office: Offi
     hidden = [text.encode() for text in told if text != params["region"]]
     assert len(hidden) > 6
     assert not [text for text in hidden if any(text in value for value in (*before, *after))]
+
+
+async def test_the_same_account_twice_at_once_is_one_connection_too(office: Office) -> None:
+    params = [office.vendor.consent((await office.begin()).address, "ada") for _ in range(4)]
+    done = await asyncio.gather(*(office.finish(each) for each in params))
+    assert len({each.connection for each in done}) == 1
+    async with office.db.org(office.scope) as conn:
+        assert await (await conn.execute("select count(*) from connections")).fetchone() == (1,)

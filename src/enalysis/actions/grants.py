@@ -1,6 +1,7 @@
 """Grants: keeping what a consent or a password brought, naming refusals, and having vendors forget."""
 
 import contextlib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,6 +15,7 @@ from enalysis.core.errors import GrantDead, LoginNeeded, NotFound, Refused, Vend
 from enalysis.store import apps, connections, consents, credentials, streams
 from enalysis.store.apps import App
 from enalysis.store.connections import Connection
+from enalysis.store.credentials import Fresh
 from enalysis.store.pool import Conn, Database
 
 _REVOKE = "revoke"
@@ -95,25 +97,41 @@ async def save(
             " Sign in there with the first account, or connect this one as a connection of its own"
         )
         raise Refused(msg)
-    if target is None and subject is not None:
-        target = next((c for c in known if c.app_id == app.id and c.subject_mark == subject), None)
+    target = target or _same_account(known, app, subject)
     made = uuid4() if target is None else target.id
     fresh = await fresh_of(vendors, scope, made, spec.key, grant, None, now)
     async with db.org(scope) as conn:
-        if target is None:
+        # Two consents of one account at once: the second waits here and then finds the first's connection.
+        await apps.lock_app(scope, conn, app.id)
+        twin = None if target else _same_account(await connections.list_connections(scope, conn), app, subject)
+        if target is None and twin is None:
             await connections.add_connection(
                 scope, conn, made, spec.key, name or spec.label, app.plan, app.scope, now, way=way.key, app=app.id
             )
-        else:
+        elif target is not None:
             await connections.move_connection(
                 scope, conn, made, way=way.key, app=app.id, plan=app.plan, account=app.scope, now=now
             )
-        await credentials.set_grant(scope, conn, made, fresh, subject, now)
-        await begin_streams(scope, conn, spec, made, now)
-        await streams.set_due(scope, conn, made, now)
-        kind, text = ("connected", "connected") if target is None else ("reconnected", "signed in anew")
-        await connections.add_event(scope, conn, made, None, kind, f"{target.name if target else name} {text}", now)
+        if twin is None:
+            await _put(scope, conn, spec, made, fresh, subject, now)
+            kind, text = ("connected", "connected") if target is None else ("reconnected", "signed in anew")
+            await connections.add_event(scope, conn, made, None, kind, f"{target.name if target else name} {text}", now)
+    if twin is not None:
+        return await save(scope, db, vendors, spec, way, app, grant, name, twin.id, now)
     return made
+
+
+async def _put(
+    scope: Scope, conn: Conn, spec: Spec, connection: UUID, fresh: Fresh, subject: str | None, now: datetime
+) -> None:
+    await credentials.set_grant(scope, conn, connection, fresh, subject, now)
+    await begin_streams(scope, conn, spec, connection, now)
+    await streams.set_due(scope, conn, connection, now)
+
+
+def _same_account(known: Iterable[Connection], app: App, subject: str | None) -> Connection | None:
+    """Return the connection of this app that has the account already, as far as the vendor tells accounts apart."""
+    return next((c for c in known if subject and c.app_id == app.id and c.subject_mark == subject), None)
 
 
 async def set_waiting(

@@ -100,6 +100,13 @@ async def find_app(scope: Scope, conn: Conn, app: UUID) -> App:
     return found
 
 
+async def lock_app(scope: Scope, conn: Conn, app: UUID) -> None:
+    """Let nobody else connect through an app until the end of the transaction."""
+    await conn.execute(
+        "select from vendor_apps where organization_id = %s and id = %s for no key update", (scope.organization, app)
+    )
+
+
 async def find_app_sealed(scope: Scope, conn: Conn, app: UUID) -> bytes | None:
     """Return an app's sealed keys; None: they are the operator's, in the settings."""
     row = await (
