@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from enalysis.core.errors import VendorError
 from enalysis.store.pool import Database
@@ -199,7 +199,7 @@ async def _end_one(
     kept = await bench.kept(connection)
     assert kept is not None
     rotated = bench.vendor.rotation_of(await bench.family(connection))
-    process = context.Process(target=renew_until_told, args=(_order(base, bench, connection),))
+    process = context.Process(target=renew_until_told, args=(_order(base, bench, connection),), daemon=True)
     await asyncio.to_thread(process.start)
     try:
         async with asyncio.timeout(20):
@@ -220,4 +220,4 @@ async def _name(bench: Bench, connection: UUID, fates: _Fates) -> UUID:
     """Poll a connection whose token was lost, note whether it says so, and sign in anew."""
     await bench.poll(connection)
     fates.shown += (await bench.find(connection)).state == "reauth_required"
-    return await bench.connect(f"again-{fates.lost}")
+    return await bench.connect(f"again-{uuid4()}")
