@@ -9,7 +9,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -110,6 +110,7 @@ class _Fates:
     midst: int = 0
     lost: int = 0
     shown: int = 0
+    others: list[str] = field(default_factory=list)
 
 
 async def a7(base: Base, cancels: int = 300, terms: int = 100, kills: int = 100, at_once: int = 6) -> Row:
@@ -143,6 +144,7 @@ async def a7(base: Base, cancels: int = 300, terms: int = 100, kills: int = 100,
             "grants_lost": cancelled.lost + termed.lost,
             "sigkill_lost": f"{killed.lost}/{killed.cut}",
             "shown_reauth_required": f"{killed.shown}/{killed.lost}",
+            "shown_otherwise": ",".join(sorted(set(killed.others))) or "none",
         },
     )
 
@@ -219,5 +221,11 @@ async def _end_one(
 async def _name(bench: Bench, connection: UUID, fates: _Fates) -> UUID:
     """Poll a connection whose token was lost, note whether it says so, and sign in anew."""
     await bench.poll(connection)
-    fates.shown += (await bench.find(connection)).state == "reauth_required"
+    state = (await bench.find(connection)).state
+    fates.shown += state == "reauth_required"
+    if state == "healthy" and await bench.lives(connection):
+        # The commit had left before the process died: it was late, not lost.
+        fates.lost -= 1
+        return connection
+    fates.others += [state] if state != "reauth_required" else []
     return await bench.connect(f"again-{uuid4()}")
