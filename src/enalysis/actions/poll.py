@@ -16,6 +16,7 @@ from enalysis.core import coverage
 from enalysis.core.access import Scope
 from enalysis.core.errors import (
     AppFault,
+    GrantDead,
     Locked,
     LoginNeeded,
     NotFound,
@@ -218,7 +219,9 @@ async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: 
         )
     in_a_row = visit.report.failed[-_GIVE_UP_AFTER:]
     vendor_away = len(in_a_row) == _GIVE_UP_AFTER and all(isinstance(e, Unavailable) for _, e in in_a_row)
-    if isinstance(error, QuotaSpent | _STOPS_ALL) or (vendor_away and not visit.report.ok):
+    # Where another stream just got an answer, a refusal is about this stream only: its plan, most likely.
+    alone = isinstance(error, LoginNeeded) and not isinstance(error, GrantDead) and visit.report.ok > 0
+    if (isinstance(error, QuotaSpent | _STOPS_ALL) and not alone) or (vendor_away and not visit.report.ok):
         visit.report.stopped = error
 
 
