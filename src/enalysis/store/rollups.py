@@ -10,6 +10,7 @@ from enalysis.core.balance import Flows
 from enalysis.core.intervals import Window
 from enalysis.core.metrics import INTERVAL_METRICS, Metric
 from enalysis.store.pool import Conn
+from enalysis.store.readings import keep_bulk_away
 
 _COLUMNS = ", ".join(m.value for m in INTERVAL_METRICS)
 
@@ -51,6 +52,7 @@ async def clean(scope: Scope, conn: Conn, site: UUID, day: date) -> list[str]:
     Called first in the transaction that recomputes: a reading that lands meanwhile marks the day again.
     Returns: the letters of every stream that brings intervals, empty for one not asked about the day yet.
     """
+    await keep_bulk_away(scope, conn)
     await conn.execute(
         "update coverage c set dirty = false from streams s where c.organization_id = %s"
         " and s.organization_id = c.organization_id and s.id = c.stream_id and s.site_id = %s and c.day = %s",
