@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from enalysis.actions import apps, connections, meanwhile
 from enalysis.actions.poll import Deps
@@ -79,12 +80,18 @@ async def waiting(db: Database, clock: Clock) -> AsyncIterator[Waiting]:
         keyring = Keyring(secrets.token_bytes(32))
         vendors = Vendors(real_entries(url), db, keyring, Egress(url), clock, None, host=Simulators(elsewhere))
         scope = await organization_of(db, keyring, clock)
-        bench = Waiting(
-            scope, db, Deps(db, vendors, Partitions(), clock, 0), vendors, vendor, clock, host, UUID(int=0)
-        )
+        bench = Waiting(scope, db, Deps(db, vendors, Partitions(), clock, 0), vendors, vendor, clock, host, UUID(int=0))
         account = next(a for a in vendor.accounts if (a.vendor, a.key) == (VENDOR, "pending"))
         app = await apps.add(
-            scope, db, vendors, vendor=VENDOR, kind="partner", name="App", plan="partner", fields=account.app, now=clock()
+            scope,
+            db,
+            vendors,
+            vendor=VENDOR,
+            kind="partner",
+            name="App",
+            plan="partner",
+            fields=account.app,
+            now=clock(),
         )
         bench.connection, found = await connections.add(
             scope, db, vendors, vendor=VENDOR, name="Sunny Installers", plan="partner", fields=account.credentials,
@@ -289,20 +296,26 @@ def traces(base: Base, twin: UUID) -> list[str]:
     """Return the tables in which anything is left of a twin: its id, or what hung on it."""
     left = []
     with superuser(base) as admin:
-        for table in ordinary_tables(admin):
-            found = admin.execute(f"select count(*) from {table} t where t::text like %s", (f"%{twin}%",)).fetchone()
-            left += [table] if found and found[0] else []
+        named = sql.SQL("{} t where t::text like %s")
+        left += [n for n in ordinary_tables(admin) if count(admin, named.format(sql.Identifier(n)), f"%{twin}%")]
         for table in tenant_tables(admin):
             for column, owner in {"device_id": "devices", "site_id": "sites", "stream_id": "streams"}.items():
-                if column in table.columns:
-                    orphans = admin.execute(
-                        f"select count(*) from {table.name} t where t.{column} is not null"
-                        f" and not exists (select from {owner} o where o.id = t.{column})"
-                    ).fetchone()
-                    left += [f"{table.name} without its {owner}"] if orphans and orphans[0] else []
-        made_up = admin.execute("select count(*) from sites where sandbox").fetchone()
-        left += ["sites"] if made_up and made_up[0] else []
+                orphans = sql.SQL(
+                    "{table} t where t.{column} is not null"
+                    " and not exists (select from {owner} o where o.id = t.{column})"
+                ).format(table=sql.Identifier(table.name), column=sql.Identifier(column), owner=sql.Identifier(owner))
+                if column in table.columns and count(admin, orphans):
+                    left.append(f"{table.name} without its {owner}")
+        if count(admin, sql.SQL("sites where sandbox")):
+            left.append("sites")
     return left
+
+
+def count(admin: psycopg.Connection, where: sql.Composable, *values: str) -> int:
+    """Return how many rows there are of what stands behind `from`."""
+    row = admin.execute(sql.SQL("select count(*) from ") + where, values).fetchone()
+    assert row
+    return int(row[0])
 
 
 def events(base: Base) -> list[str]:
