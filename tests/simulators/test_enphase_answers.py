@@ -121,7 +121,7 @@ async def test_the_latest_telemetry_has_channels_and_no_invented_fields(enphase:
     assert body["devices"].keys() == {"meters", "encharges"}
     for meter in body["devices"]["meters"]:
         assert meter.keys() == {"id", "name", "channel", "last_report_at", "power"}
-        assert (meter["power"] is None) == (meter["channel"] == 3)
+        assert (meter["power"] is None) == (meter["last_report_at"] is None) == (meter["channel"] == 3)
     assert {m["name"] for m in body["devices"]["meters"]} == {"production", "consumption"}
     assert (await enphase.read("household", "systems/{kathmandu}/latest_telemetry"))["devices"] == {"meters": []}
 

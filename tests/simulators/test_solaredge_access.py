@@ -64,8 +64,9 @@ async def garden(
     clock: Clock, worlds: dict[str, World], switchboard: Switchboard, origin: str
 ) -> AsyncIterator[Garden]:
     faults = Faults()
-    owner = replace(solaredge.site_access_account(SEED, {}), sites=("garden", "porto"))
-    cloud = SolarEdgeCloud([*solaredge.demo_accounts(SEED, {}), owner], worlds, clock, faults)
+    accounts = {account.key: account for account in solaredge.demo_accounts(SEED, {})}
+    accounts["garden"] = replace(accounts["garden"], sites=("garden", "porto"))
+    cloud = SolarEdgeCloud(list(accounts.values()), worlds, clock, faults)
     switchboard.app = build_app({"solaredge": cloud}, clock, faults)
     async with httpx2.AsyncClient(timeout=20) as client:
         yield Garden(origin, cloud, faults, client)

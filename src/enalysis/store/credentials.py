@@ -50,10 +50,10 @@ class Fresh:
 
 async def find_held(scope: Scope, conn: Conn, connection: UUID, *, lock: bool = False) -> Held:
     """Return a connection's tokens. Raises NotFound where there are none."""
-    # Not `for update`: the call to the vendor is written down meanwhile, and its foreign key would wait for us.
     async with conn.cursor(row_factory=class_row(Held)) as cur:
         await cur.execute(
             f"select {_COLUMNS} from connections where organization_id = %s and id = %s and sealed is not null"
+            # The weaker lock: calls made meanwhile are written down with a reference to this very row.
             + (" for no key update" if lock else ""),
             (scope.organization, connection),
         )
