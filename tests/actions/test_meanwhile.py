@@ -1,9 +1,10 @@
 """Simulated sites for a connection that waits: begun, apart from everything real, and gone when the vendor sends."""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
 
 import psycopg
@@ -17,6 +18,7 @@ from enalysis.connectors.registry import CONNECTORS, Entry
 from enalysis.core.access import Role, Scope
 from enalysis.core.errors import NotFound, Refused
 from enalysis.core.metrics import Quality
+from enalysis.core.sites import MeterKind
 from enalysis.egress import Egress
 from enalysis.queries import fleet, sites
 from enalysis.sandbox import Simulators
@@ -72,8 +74,9 @@ async def waiting(db: Database, clock: Clock) -> AsyncIterator[Waiting]:
     """Connect an installer through an app that the vendor has not approved, beside a host with other weather."""
     vendor, host = create(2, clock), create(1, clock)
     # One site is enough to look at.
-    hosting = host.vendors[VENDOR].accounts["portfolio"]
-    host.vendors[VENDOR].accounts["portfolio"] = replace(hosting, sites=hosting.sites[:1])
+    hosting = host.vendors[VENDOR].accounts
+    assert isinstance(hosting, dict)
+    hosting["portfolio"] = replace(hosting["portfolio"], sites=hosting["portfolio"].sites[:1])
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(served(vendor.vendors[VENDOR]))
         elsewhere = await stack.enter_async_context(served(host.app))
@@ -180,19 +183,19 @@ async def test_a_poll_under_way_stores_nothing_after_the_end(waiting: Waiting, b
     await waiting.run_due(twin)
     async with waiting.db.org(waiting.scope) as conn:
         await conn.execute("update streams set cursor = null, next_at = %s", (waiting.clock(),))
-    ended = []
+    ended: list[int] = []
 
-    async def end_first(scope: Scope, *_: object, **__: object) -> None:
-        if not ended:
-            ended.append(await meanwhile.end(scope, waiting.db, waiting.vendors, waiting.connection, waiting.clock()))
+    class Late(Partitions):
+        """Partitions that are made after somebody has ended it."""
 
-    ensure = waiting.deps.partitions.ensure
+        async def ensure(self, db: Database, times: Iterable[datetime]) -> None:
+            """End first."""
+            if not ended:
+                at = waiting.clock()
+                ended.append(await meanwhile.end(waiting.scope, db, waiting.vendors, waiting.connection, at))
+            await super().ensure(db, times)
 
-    async def late(*given: object) -> None:
-        await end_first(waiting.scope)
-        await ensure(*given)  # type: ignore[arg-type]
-
-    waiting.deps.partitions.ensure = late  # type: ignore[method-assign]
+    waiting.deps.partitions = Late()
     await waiting.run_due(twin)
     assert ended == [1]
     assert traces(base, twin) == []
@@ -242,7 +245,7 @@ async def test_the_database_keeps_simulated_and_real_apart(waiting: Waiting) -> 
         await stored_sites.add_site(scope, conn, real, now)
         await stored_sites.set_vendor_site(scope, conn, waiting.connection, "1", "Real", active=True, now=now)
         await stored_sites.set_vendor_site(scope, conn, twin, "1", "Twin's", active=True, now=now)
-        mine = await stored_sites.add_meter(scope, conn, real.id, stored_sites.MeterKind.PV, "PV")
+        mine = await stored_sites.add_meter(scope, conn, real.id, MeterKind.PV, "PV")
     wrong = [
         ("update vendor_sites set site_id = %s where connection_id = %s and ref = '1'", (made_up, waiting.connection)),
         ("update vendor_sites set site_id = %s where connection_id = %s and ref = '1'", (real.id, twin)),

@@ -220,11 +220,12 @@ async def add_call(
     verdict: str,
     ms: float,
 ) -> None:
-    """Write down one call to a vendor."""
+    """Write down one call to a vendor; nothing where its connection was removed while it was made."""
     await conn.execute(
         "insert into vendor_calls (organization_id, connection_id, at, operation, cost, verdict, ms)"
-        " values (%s, %s, %s, %s, %s, %s, %s)",
-        (scope.organization, connection, at, operation, cost, verdict, ms),
+        " select organization_id, id, %s, %s, %s, %s, %s from connections where organization_id = %s and id = %s"
+        " for key share",
+        (at, operation, cost, verdict, ms, scope.organization, connection),
     )
 
 
