@@ -24,6 +24,7 @@ COMMANDS = """\
 collect
 connection add
 connection list
+connection meanwhile
 connection remove
 connection test
 connector check

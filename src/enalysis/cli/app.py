@@ -16,6 +16,7 @@ from enalysis.cli.connector import connector
 from enalysis.cli.db import db
 from enalysis.cli.demo import demo
 from enalysis.cli.init import init
+from enalysis.cli.meanwhile import meanwhile
 from enalysis.cli.quota import quota
 from enalysis.cli.run import run, web, worker
 from enalysis.cli.site import site
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for _command in (init, demo, run, web, worker, collect, quota):
     app.command()(_command)
+connection.command()(meanwhile)
 for _name, _group in {"connection": connection, "site": site, "db": db, "connector": connector}.items():
     app.add_typer(_group, name=_name)
 

@@ -9,11 +9,12 @@ from enalysis.web import errors, health
 from enalysis.web.address import address_of
 from enalysis.web.api import connections as api_connections
 from enalysis.web.api import fleet as api_fleet
+from enalysis.web.api import meanwhile as api_meanwhile
 from enalysis.web.api import sites as api_sites
 from enalysis.web.assets import Assets
 from enalysis.web.auth import SignedIn, refuse_foreign_writes
 from enalysis.web.guards import BODY_LIMIT, Guard
-from enalysis.web.pages import connections, fleet, session, setup, site
+from enalysis.web.pages import connections, fleet, meanwhile, session, setup, site
 from enalysis.web.views import Views, error_page
 
 
@@ -43,6 +44,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.views = Views(assets)
     errors.install(app, error_page, runtime.clock)
     app.mount("/static", assets)
+    for part in (api_meanwhile, meanwhile):
+        app.include_router(part.router)
     for part in (health, api_fleet, api_sites, api_connections, setup, session, fleet, site, connections):
         app.include_router(part.router)
 
