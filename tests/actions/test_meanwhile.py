@@ -1,17 +1,22 @@
 """Simulated sites for a connection that waits: begun, apart from everything real, and gone when the vendor sends."""
 
+import asyncio
+import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
+import httpx2
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
 
-from enalysis.actions import apps, connections, meanwhile
+from enalysis.actions import apps, connections, meanwhile, poll
 from enalysis.actions.poll import Deps
 from enalysis.actions.vendors import Vendors
 from enalysis.connectors.registry import CONNECTORS, Entry
@@ -25,6 +30,7 @@ from enalysis.sandbox import Simulators
 from enalysis.simulators.oauth import AppState
 from enalysis.simulators.server import Sandbox, create
 from enalysis.store import sites as stored_sites
+from enalysis.store import streams
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
 from enalysis.store.secrets import Keyring
@@ -200,6 +206,37 @@ async def test_a_poll_under_way_stores_nothing_after_the_end(waiting: Waiting, b
     assert ended == [1]
     assert traces(base, twin) == []
     assert qualities(base) == set()
+
+
+async def test_a_child_serves_it_and_is_started_again(waiting: Waiting, clock: Clock) -> None:
+    """Without SANDBOX_URL the first poll starts the simulators, one for all; killed, the next starts them again."""
+    host = Simulators(None)
+    waiting.vendors._host = host
+    clock.at = datetime.now(UTC)
+    twin = await begin(waiting)
+    async with waiting.db.org(waiting.scope) as conn:
+        [first] = [r.id for r in await streams.list_streams(waiting.scope, conn, twin)]
+    report, *origins = await asyncio.gather(
+        poll.poll(waiting.scope, waiting.deps, twin, [first]), host.origin(), host.origin()
+    )
+    assert (report.ok, report.failed) == (1, [])
+    assert len(set(origins)) == 1
+    old = host.child
+    assert old
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"{old.told['url']}/_sandbox/state")).status_code == 401
+    os.kill(old.pid, signal.SIGKILL)
+    while old.alive:  # noqa: ASYNC110 - nothing tells when a process was found dead
+        await asyncio.sleep(0.01)
+    report = await poll.poll(waiting.scope, waiting.deps, twin, [first])
+    assert (report.ok, report.failed) == (1, [])
+    new = host.child
+    assert new
+    assert new.pid != old.pid
+    assert new.told["accounts"] == old.told["accounts"]
+    await host.close()
+    await old.end()
+    assert not psutil.pid_exists(new.pid)
 
 
 async def test_only_a_connection_that_waits_may_begin(waiting: Waiting) -> None:
