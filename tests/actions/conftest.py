@@ -59,7 +59,7 @@ class Bench:
 
     def account(self, key: str) -> Account:
         """Return a sandbox account by its key."""
-        return next(a for a in self.sandbox.accounts if a.key == key)
+        return next(a for a in self.sandbox.accounts if a.key == key and a.vendor == "solaredge")
 
     async def add(self, key: str) -> UUID:
         """Connect a sandbox account."""
