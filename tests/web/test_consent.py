@@ -69,7 +69,7 @@ async def test_a_consent_from_the_first_step_to_the_sites(
     assert re.fullmatch(r"/connections/[0-9a-f-]{36}\?connected=1", done.headers["location"])
     assert (done.headers["referrer-policy"], done.headers["cache-control"]) == ("no-referrer", "no-store")
     told = words((await browser.get(done.headers["location"])).text)
-    assert re.search(r"Connected\. The first look found 1 site", told)
+    assert re.search(r"Connected\. The first look found 1 site", told), told
     assert "Home" in told
     house.clock.move(minutes=2)
     await house.poll(owner)
@@ -218,6 +218,7 @@ async def test_programs_set_out_paste_renew_and_disconnect(house: House, browser
     house.clock.move(hours=1)
     before = (await browser.get(f"/api/v1/connections/{connection}")).json()
     renewed = (await browser.call("POST", f"{here}/refresh", {"connection": connection})).json()
+    assert "expires_at" in renewed, renewed
     assert renewed["expires_at"] > before["expires_at"]
     assert renewed["refresh_expires_at"] > before["refresh_expires_at"]
     other = "/api/oauth/solaredge"
@@ -257,7 +258,7 @@ async def test_a_dead_grant_asks_to_sign_in_again(
     assert auth is not None
     auth.age(account.key, Ageing.REVOKE, house.clock())
     told = await browser.call("POST", f"/api/oauth/{account.vendor}/refresh", {"connection": connection})
-    assert told.status_code == 401
+    assert told.status_code == 401, told.text
     assert told.json()["error"] == "Access token expired. Please refresh your connection."
     assert told.json()["link"] == f"/connections/{connection}/reconnect"
     tested = await browser.call("POST", "/api/v1/connections/test", {"connection": connection})
