@@ -154,7 +154,8 @@ class House:
             if not any(due.values()):
                 return
             for connection, ids in due.items():
-                await poll.poll(platform(scope.organization), self.runtime.deps, connection, ids)
+                if ids:
+                    await poll.poll(platform(scope.organization), self.runtime.deps, connection, ids)
         raise AssertionError("polls never settle")
 
     async def run(self, scope: Scope, statement: str, *values: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from enalysis.actions import grants
+from enalysis.actions import grants, meanwhile
 from enalysis.actions.apps import way_of
 from enalysis.actions.grants import read_refusal
 from enalysis.actions.vendors import Login, Vendors, keys_of
@@ -200,10 +200,13 @@ async def disconnect(scope: Scope, db: Database, vendors: Vendors, connection: U
 
 
 async def remove(scope: Scope, db: Database, vendors: Vendors, connection: UUID, now: datetime) -> None:
-    """Disconnect, and delete the devices and their readings; sites stay. Raises NotFound."""
+    """Disconnect, and delete the devices and their readings; sites stay, but for simulated ones. Raises NotFound."""
     scope.allow(Role.ADMIN)
     async with db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
+    await meanwhile.end(scope, db, vendors, connection, now)
+    if found.sandbox:
+        return
     revocation = await grants.wipe(scope, db, vendors, found, now)
     async with db.org(scope) as conn:
         await connections.remove_connection(scope, conn, connection)

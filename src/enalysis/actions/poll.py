@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from enalysis.actions import faults, schedule
+from enalysis.actions import faults, meanwhile, schedule
 from enalysis.actions.discovery import apply_found
 from enalysis.actions.faults import Report
 from enalysis.actions.rollup import roll_up
@@ -30,7 +30,7 @@ from enalysis.core.errors import (
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.metrics import Quality
 from enalysis.core.readings import Sifted, sift
-from enalysis.store import connections, readings, sites, streams
+from enalysis.store import connections, readings, sites, streams, twins
 from enalysis.store.connections import Connection
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
@@ -88,10 +88,16 @@ async def poll(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[
             visit = _Visit(scope, deps, found, spec, client, report)
             while waiting and report.stopped is None:
                 await _poll_one(visit, waiting.pop(0))
+            if report.ok and found.state != "healthy":
+                # Before the state says so: where we are stopped in between, the next poll does it again.
+                await meanwhile.go_live(scope, deps.db, found, spec.label, deps.clock())
             await faults.settle(scope, deps.db, found, spec, client, report, deps.clock())
     except (NotFound, Refused):
         # Disconnected, paused or removed meanwhile: nothing is asked of the vendor any more.
         return await _let_go(scope, deps, stream_ids, report)
+    except Unavailable as away:
+        # Only the simulators can be away before anything was asked: they do not start.
+        report.stopped = away
     left = {r.id for r in waiting}
     asked = [r for r in rows if r.id not in left]
     await schedule.plan_next(scope, deps.db, found, spec, asked, deps.clock())
@@ -113,6 +119,8 @@ async def backfill(scope: Scope, deps: Deps, connection: UUID, stream_ids: Seque
             await _backfill_all(_Visit(scope, deps, found, spec, client, report), rows)
     except (NotFound, Refused):
         return await _let_go(scope, deps, stream_ids, report)
+    except Unavailable as away:
+        report.stopped = away
     if report.stopped is not None:
         until = faults.resume_at(report.stopped, deps.clock())
         async with deps.db.org(scope) as conn:
@@ -235,6 +243,8 @@ async def _store(
     answered = _believed(batch.answered, found, visit.client.http.clock_ahead_s)
     await visit.deps.partitions.ensure(db, [s.at for s in found.samples] + [i.start for i in found.intervals])
     async with db.org(scope) as conn:
+        if visit.connection.sandbox:
+            await twins.hold_twin(scope, conn, visit.connection.id)
         if batch.sites is not None or batch.devices is not None:
             await apply_found(
                 scope,
@@ -271,7 +281,8 @@ async def _store(
 
 
 def _rows(found: Sifted, numbers: dict[str, int], visit: _Visit) -> Ingest:
-    mark = Quality.SANDBOX if visit.deps.vendors.sandbox else Quality.MEASURED
+    simulated = visit.deps.vendors.sandbox or visit.connection.sandbox
+    mark = Quality.SANDBOX if simulated else Quality.MEASURED
     return Ingest(
         [
             SampleRow(numbers[s.device], s.at, s.values, s.quality | mark, s.extra)

@@ -18,6 +18,7 @@ from enalysis.cli.connector import connector
 from enalysis.cli.db import db
 from enalysis.cli.demo import demo
 from enalysis.cli.init import init
+from enalysis.cli.meanwhile import meanwhile
 from enalysis.cli.quota import quota
 from enalysis.cli.run import run, web, worker
 from enalysis.cli.site import site
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 for _command in (init, demo, run, web, worker, collect, quota):
     app.command()(_command)
-for _deed in (authorize, reconnect, refresh, pause, resume, fetch, disconnect):
+for _deed in (authorize, reconnect, refresh, pause, resume, fetch, disconnect, meanwhile):
     connection.command()(_deed)
 _GROUPS: Final = {"app": vendor_app, "connection": connection, "site": site, "db": db, "connector": connector}
 for _name, _group in _GROUPS.items():

@@ -69,6 +69,7 @@ class Views:
                 "path": request.url.path,
                 "now": state.runtime.clock(),
                 "sandbox": state.runtime.sandbox,
+                "may_simulate": state.runtime.vendors.may_simulate,
                 "open_cookie": not state.address.sealed,
                 "form_token": auth.form_token(request),
                 **context,
