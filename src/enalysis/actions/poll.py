@@ -1,5 +1,6 @@
 """One poll: ask a vendor for some streams of a connection, store what came, say how it went, plan the next."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,10 +35,12 @@ from enalysis.core.readings import Sifted, sift
 from enalysis.store import connections, readings, sites, streams, twins
 from enalysis.store.connections import Connection
 from enalysis.store.partitions import Partitions
-from enalysis.store.pool import Database
+from enalysis.store.pool import Conn, Database
 from enalysis.store.quotas import Caller
 from enalysis.store.readings import Ingest, IntervalRow, SampleRow
 from enalysis.store.streams import StreamRow
+
+_log = logging.getLogger(__name__)
 
 # A first live poll looks half a day back; an outage is caught up in pieces of at most two days a poll.
 _FIRST_LOOK = timedelta(hours=12)
@@ -84,7 +87,8 @@ async def poll(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[
     async with deps.db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
         rows = await streams.list_streams(scope, conn, connection, stream_ids)
-    spec = deps.vendors.spec(found.vendor)
+        spec = deps.vendors.spec(found.vendor)
+        rows = await _ours(scope, conn, spec, connection, rows, deps.clock())
     waiting = _in_order(spec, rows)
     try:
         async with deps.vendors.client(scope, found, Caller.LIVE) as client:
@@ -116,7 +120,8 @@ async def backfill(scope: Scope, deps: Deps, connection: UUID, stream_ids: Seque
     async with deps.db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
         rows = await streams.list_streams(scope, conn, connection, stream_ids)
-    spec = deps.vendors.spec(found.vendor)
+        spec = deps.vendors.spec(found.vendor)
+        rows = await _ours(scope, conn, spec, connection, rows, deps.clock())
     try:
         async with deps.vendors.client(scope, found, Caller.BACKFILL) as client:
             await _backfill_all(_Visit(scope, deps, found, spec, client, report), rows)
@@ -153,6 +158,23 @@ async def _let_go(scope: Scope, deps: Deps, stream_ids: Sequence[int], report: R
     async with deps.db.org(scope) as conn:
         await streams.release(scope, conn, stream_ids)
     return report
+
+
+async def _ours(
+    scope: Scope, conn: Conn, spec: Spec, connection: UUID, rows: Sequence[StreamRow], now: datetime
+) -> Sequence[StreamRow]:
+    """Leave out streams about a site that this connection's own discovery never found: no such id is asked for."""
+    refs = {v.ref for v in await sites.list_vendor_sites(scope, conn, connection)}
+    plain = {s.name for s in spec.streams if s.subject is Subject.CONNECTION}
+    strange = [r for r in rows if r.subject not in ({""} if r.name in plain else refs)]
+    if not strange:
+        return rows
+    ids = [r.id for r in strange]
+    _log.error("connection %s: streams %s are about sites nobody found there, and are not asked for", connection, ids)
+    until = now + timedelta(days=1)
+    await streams.set_next(scope, conn, [(i, until, "about a site that this connection does not have") for i in ids])
+    await streams.postpone_backfill(scope, conn, ids, until)
+    return [r for r in rows if r not in strange]
 
 
 def _in_order(spec: Spec, rows: Sequence[StreamRow]) -> list[StreamRow]:
