@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -106,10 +104,3 @@ def test_the_child_gets_none_of_our_settings(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("DATABASE_URL", "postgresql://somebody")
     assert not {"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE", "DATABASE_URL"} & _plain_environment().keys()
     assert "PATH" in _plain_environment()
-
-
-def test_neither_web_nor_worker_learns_about_the_sun() -> None:
-    """What the simulators weigh stays in the child: the processes that start it import none of it."""
-    asked = "import sys, enalysis.jobs, enalysis.web.app; print('pvlib' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "False"

@@ -85,11 +85,12 @@ class _Line:
 class Host(Protocol):
     """The simulated vendors at which a connection that waits for the real one may look around as a guest."""
 
+    @property
+    def word(self) -> str:
+        """Return what a guest says in place of every secret."""
+
     async def origin(self) -> str:
         """Return where they answer now. Raises EnalysisError where they do not start."""
-
-    def word(self, vendor: str, way: str) -> str:
-        """Return what a guest says in place of every secret."""
 
 
 class Vendors:
@@ -259,7 +260,7 @@ class Vendors:
         except EnalysisError as error:
             msg = f"{spec.label} cannot be simulated now: {error}. It is tried again by itself."
             raise Unavailable(msg, vendor=spec.key, operation="simulate") from None
-        word = self._host.word(spec.key, way.key)
+        word = self._host.word
         fields = _without_secrets({f.name: word for f in (*way.fields, *(spec.app.fields if spec.app else ()))})
         login = Login(spec, way, connection.account, fields, connection.id, OneToken(word))
         # An egress of its own: nothing that speaks to real vendors may ever dial this machine.
