@@ -54,6 +54,7 @@ class Views:
             age=formats.age,
             until=formats.until,
             sentence=formats.sentence,
+            span=formats.span,
         )
 
     def text(self, request: Request, template: str, context: dict[str, object]) -> str:
@@ -64,6 +65,7 @@ class Views:
             {
                 "person": person,
                 "may_write": person is not None and person.scope.role in _WRITERS,
+                "may_operate": person is not None and person.scope.role is not Role.VIEWER,
                 "path": request.url.path,
                 "now": state.runtime.clock(),
                 "sandbox": state.runtime.sandbox,
