@@ -27,8 +27,10 @@ from enalysis.core.sites import MeterKind
 from enalysis.egress import Egress
 from enalysis.queries import fleet, sites
 from enalysis.sandbox import Simulators
+from enalysis.simulators.accounts import Account
 from enalysis.simulators.oauth import AppState
 from enalysis.simulators.server import Sandbox, create
+from enalysis.store import connections as stored_connections
 from enalysis.store import sites as stored_sites
 from enalysis.store import streams
 from enalysis.store.partitions import Partitions
@@ -63,11 +65,16 @@ class Waiting(Bench):
     host: Sandbox
     connection: UUID
 
+    @property
+    def pending(self) -> Account:
+        """Return the account whose app the vendor has not approved."""
+        return self.sandbox.vendors[VENDOR].accounts["pending"]
+
     def approve(self) -> None:
         """Let the vendor approve the app."""
         auth = self.sandbox.vendors[VENDOR].auth
         assert auth
-        auth.apps[self.account("pending").app["client_id"]].state = AppState.VERIFIED
+        auth.apps[self.pending.app["client_id"]].state = AppState.VERIFIED
 
     async def probe(self) -> None:
         """Poll the waiting connection once its pause is over."""
@@ -90,7 +97,7 @@ async def waiting(db: Database, clock: Clock) -> AsyncIterator[Waiting]:
         vendors = Vendors(real_entries(url), db, keyring, Egress(url), clock, None, host=Simulators(elsewhere))
         scope = await organization_of(db, keyring, clock)
         bench = Waiting(scope, db, Deps(db, vendors, Partitions(), clock, 0), vendors, vendor, clock, host, UUID(int=0))
-        account = next(a for a in vendor.accounts if (a.vendor, a.key) == (VENDOR, "pending"))
+        account = bench.pending
         app = await apps.add(
             scope,
             db,
@@ -206,6 +213,19 @@ async def test_a_poll_under_way_stores_nothing_after_the_end(waiting: Waiting, b
     assert ended == [1]
     assert traces(base, twin) == []
     assert qualities(base) == set()
+
+
+async def test_nobody_signs_in_at_a_twin(waiting: Waiting) -> None:
+    """A real grant is never kept where only simulators would be asked with it."""
+    twin = await begin(waiting)
+    account = waiting.pending
+    scope, db, vendors, now = waiting.scope, waiting.db, waiting.vendors, waiting.clock()
+    async with db.org(scope) as conn:
+        app = (await stored_connections.find_connection(scope, conn, waiting.connection)).app_id
+    with pytest.raises(Refused, match="is simulated"):
+        await connections.enter_again(scope, db, vendors, twin, account.credentials, now, app=app)
+    with pytest.raises(Refused, match="nothing to renew"):
+        await connections.refresh(scope, db, vendors, twin, now)
 
 
 async def test_a_child_serves_it_and_is_started_again(waiting: Waiting, clock: Clock) -> None:
