@@ -227,6 +227,7 @@ async def test_the_description_is_for_people_who_signed_in(house: House, browser
         "/api/v1/connections",
         "/api/v1/connections/test",
         "/api/v1/connections/{connection}",
+        "/api/v1/connections/{connection}/meanwhile",
         *(
             f"/api/v1/connections/{{connection}}/{verb}"
             for verb in ("detail", "fetch", "pause", "resume", "test", "reconnect")
