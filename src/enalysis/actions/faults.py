@@ -43,7 +43,10 @@ CLOCK_OFF_S = 300
 
 @dataclass(slots=True)
 class Report:
-    """How the streams of one batch fared, and why the rest of it was left."""
+    """How the streams of one batch fared, and why the rest of it was left.
+
+    go_on_at: when the rest goes on after all, where looking again told; None: as `stopped` says.
+    """
 
     ok: int = 0
     failed: list[tuple[StreamRow, VendorError]] = field(default_factory=list)
@@ -51,6 +54,7 @@ class Report:
     samples: int = 0
     quarantined: int = 0
     stopped: VendorError | None = None
+    go_on_at: datetime | None = None
 
 
 def is_long(error: QuotaSpent) -> bool:
@@ -225,6 +229,7 @@ async def _decide(
     scope: Scope, db: Database, report: Report, now: datetime, fault: str | None, text: str | None, wait: datetime
 ) -> None:
     """Write down what the refusals of a batch meant for their streams."""
+    report.go_on_at = now if fault is not None else wait
     async with db.org(scope) as conn:
         for row, error in report.failed:
             if isinstance(error, LoginNeeded):

@@ -109,7 +109,8 @@ async def poll(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[
     asked = [r for r in rows if r.id not in left]
     await schedule.plan_next(scope, deps.db, found, spec, asked, deps.clock())
     if report.stopped is not None:
-        await schedule.postpone(scope, deps.db, waiting, report.stopped, deps.clock())
+        at = report.go_on_at or faults.resume_at(report.stopped, deps.clock())
+        await schedule.postpone(scope, deps.db, waiting, at)
     await roll_up(scope, deps.db, connection)
     return report
 
