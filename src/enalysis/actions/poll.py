@@ -14,7 +14,7 @@ from enalysis.actions.vendors import Client, Vendors
 from enalysis.connectors.base import Batch, Spec, Stream, Subject
 from enalysis.core import coverage
 from enalysis.core.access import Scope
-from enalysis.core.errors import LoginNeeded, QuotaSpent, Retired, Unavailable, VendorError
+from enalysis.core.errors import LoginNeeded, QuotaSpent, Retired, VendorError
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.metrics import Quality
 from enalysis.core.readings import Sifted, sift
@@ -29,8 +29,6 @@ from enalysis.store.streams import StreamRow
 # A first live poll looks half a day back; an outage is caught up in pieces of at most two days a poll.
 _FIRST_LOOK = timedelta(hours=12)
 _CATCH_UP = timedelta(days=2)
-# After so many failures of the vendor in a row the rest of the batch is left for later.
-_GIVE_UP_AFTER = 3
 # How many pieces of history one job fetches before live polls get their turn again.
 _PIECES = 12
 
@@ -184,9 +182,8 @@ async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: 
             fault_text=error.message,
             wait_until=wait,
         )
-    in_a_row = visit.report.failed[-_GIVE_UP_AFTER:]
-    vendor_away = len(in_a_row) == _GIVE_UP_AFTER and all(isinstance(e, Unavailable) for _, e in in_a_row)
-    if isinstance(error, QuotaSpent | LoginNeeded | Retired) or (vendor_away and not visit.report.ok):
+    # A vendor that is away stops nothing here: its circuit breaker lets no call through, and costs no time.
+    if isinstance(error, QuotaSpent | LoginNeeded | Retired):
         visit.report.stopped = error
 
 

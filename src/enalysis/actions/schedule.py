@@ -85,7 +85,7 @@ def lit_around(place: Place, hour: datetime) -> tuple[Window, ...]:
             else:
                 whole.append(part)
         day += timedelta(days=1)
-    return tuple(part for w in whole if (part := w.meet(told)) is not None)
+    return tuple(met for w in whole if (met := w.meet(told)) is not None)
 
 
 @lru_cache(maxsize=50_000)
