@@ -10,12 +10,15 @@ from enalysis.actions.vendors import Client
 from enalysis.connectors.base import Spec
 from enalysis.core.access import Scope
 from enalysis.core.errors import (
+    AppFault,
     BadPayload,
+    Locked,
     LoginNeeded,
     QuotaSpent,
     Retired,
     Unavailable,
     VendorError,
+    WaitingForVendor,
 )
 from enalysis.core.quotas import QuotaWindow
 from enalysis.store import connections, streams
@@ -45,6 +48,11 @@ class Report:
     samples: int = 0
     quarantined: int = 0
     stopped: VendorError | None = None
+    resume_at: datetime | None = None
+
+
+STOPS = (QuotaSpent, LoginNeeded, Retired, Locked, AppFault, WaitingForVendor)
+"""What stops a batch: it would be the same for every other stream of the connection."""
 
 
 def is_long(error: QuotaSpent) -> bool:
@@ -56,6 +64,9 @@ def resume_at(error: VendorError, now: datetime, failures: int = 0) -> datetime:
     """Return when to ask again after a failure, with jitter so that failures do not march in step."""
     if isinstance(error, QuotaSpent) and error.until is not None:
         return error.until
+    if isinstance(error, Locked):
+        # To the second, or a day where the vendor tells none: a call or a login before might prolong it.
+        return error.until or now + _DAY
     spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, keeps no secret
     if isinstance(error, Unavailable):
         wanted = error.retry_after_s or min(_LONGEST_AWAY_S, 60 * 2 ** min(failures, 8)) * spread
@@ -64,9 +75,8 @@ def resume_at(error: VendorError, now: datetime, failures: int = 0) -> datetime:
         return now + timedelta(seconds=min(21600, _LONGEST_AWAY_S * (failures + 1)) * spread)
     if isinstance(error, QuotaSpent):
         return now + timedelta(minutes=15) * spread
-    if isinstance(error, Retired):
-        return now + _DAY * spread
-    return now + _HUMAN_PAUSE * spread
+    # Only ever later: at most once a day, at most four times a day.
+    return now + (_DAY if isinstance(error, Retired) else _HUMAN_PAUSE) * (spread + 0.2)
 
 
 async def settle(
@@ -87,17 +97,22 @@ async def settle(
         state, sentence = _verdict(spec, connection, rows, report, dead, clock_ahead_s)
         if clock_ahead_s is not None:
             await connections.set_clock(scope, conn, connection.id, clock_ahead_s)
-        changed = await connections.set_state(scope, conn, connection.id, state, sentence, now, ok=report.ok > 0)
+        locked = next((e for e in _errors(report) if isinstance(e, Locked)), None)
+        until = connection.state_until if locked is None else resume_at(locked, now)
+        until = until if state == Locked.state else None
+        ok = report.ok > 0
+        changed = await connections.set_state(scope, conn, connection.id, state, sentence, now, ok=ok, until=until)
         if changed:
             text = sentence or f"{connection.name} works"
             await connections.add_event(scope, conn, connection.id, None, state, text, now)
             level = logging.INFO if state == "healthy" else logging.WARNING
             _log.log(level, "connection %s (%s) is %s: %s", connection.id, connection.vendor, state, text)
-        if changed and connection.state in _STOPPED and state not in _STOPPED:
+        if changed and connection.state in streams.STOPPED and state not in streams.STOPPED:
             await streams.set_due(scope, conn, connection.id, now)
 
 
-_STOPPED = ("reauth_required", "vendor_api_retired")
+def _errors(report: Report) -> list[VendorError]:
+    return [e for _, e in report.failed] or ([report.stopped] if report.stopped else [])
 
 
 def _verdict(
@@ -110,8 +125,8 @@ def _verdict(
 ) -> tuple[str, str | None]:
     if dead is not None:
         return dead.state, dead.message
-    errors = [e for _, e in report.failed] or ([report.stopped] if report.stopped else [])
-    for kind in (Retired, QuotaSpent):
+    errors = _errors(report)
+    for kind in (Locked, AppFault, WaitingForVendor, Retired, QuotaSpent):
         for error in errors:
             if isinstance(error, kind) and (not isinstance(error, QuotaSpent) or is_long(error)):
                 return error.state, error.message

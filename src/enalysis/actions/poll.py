@@ -14,7 +14,15 @@ from enalysis.actions.vendors import Client, Vendors
 from enalysis.connectors.base import Batch, Spec, Stream, Subject
 from enalysis.core import coverage
 from enalysis.core.access import Scope
-from enalysis.core.errors import LoginNeeded, QuotaSpent, Retired, VendorError
+from enalysis.core.errors import (
+    AppFault,
+    Locked,
+    LoginNeeded,
+    QuotaSpent,
+    Retired,
+    VendorError,
+    WaitingForVendor,
+)
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.metrics import Quality
 from enalysis.core.readings import Sifted, sift
@@ -74,8 +82,8 @@ async def poll(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[
     left = {r.id for r in waiting}
     asked = [r for r in rows if r.id not in left]
     await schedule.plan_next(scope, deps.db, found, visit.spec, asked, deps.clock())
-    if report.stopped is not None:
-        await schedule.postpone(scope, deps.db, waiting, report.stopped, deps.clock())
+    if report.resume_at is not None:
+        await schedule.postpone(scope, deps.db, waiting, report.resume_at)
     await roll_up(scope, deps.db, connection)
     return report
 
@@ -96,12 +104,15 @@ async def backfill(scope: Scope, deps: Deps, connection: UUID, stream_ids: Seque
                 if row.backfill_next_at is None or row.backfill_next_at > deps.clock():
                     break
         if report.stopped is not None:
-            until = faults.resume_at(report.stopped, deps.clock())
+            now = deps.clock()
+            until = faults.resume_at(report.stopped, now)
+            if isinstance(report.stopped, Locked):
+                await faults.settle(scope, deps.db, found, visit.spec, client, report, now)
             async with deps.db.org(scope) as conn:
                 await streams.postpone_backfill(scope, conn, stream_ids, until)
     async with deps.db.org(scope) as conn:
         await streams.release(scope, conn, stream_ids)
-        if isinstance(report.stopped, LoginNeeded | Retired):
+        if isinstance(report.stopped, LoginNeeded | Retired | AppFault | WaitingForVendor):
             # Whether the account is dead is for its live streams to find out: they are asked now.
             plain = [s.name for s in visit.spec.streams if s.subject is Subject.CONNECTION]
             await streams.set_due_by_name(scope, conn, connection, "", plain, deps.clock())
@@ -145,7 +156,7 @@ async def _backfill_one(visit: _Visit, row: StreamRow) -> StreamRow:
             batch = await visit.client.connector.fetch(row.name, row.subject, window, now)
         except VendorError as error:
             next_at = faults.resume_at(error, now)
-            if isinstance(error, QuotaSpent | LoginNeeded | Retired):
+            if isinstance(error, faults.STOPS):
                 visit.report.stopped = error
         else:
             if await _store(visit, row, stream, batch, now, live_from=None):
@@ -183,8 +194,8 @@ async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: 
             wait_until=wait,
         )
     # A vendor that is away stops nothing here: its circuit breaker lets no call through, and costs no time.
-    if isinstance(error, QuotaSpent | LoginNeeded | Retired):
-        visit.report.stopped = error
+    if isinstance(error, faults.STOPS):
+        visit.report.stopped, visit.report.resume_at = error, wait
 
 
 async def _store(

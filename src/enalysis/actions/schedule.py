@@ -5,11 +5,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from uuid import UUID
 
-from enalysis.actions.faults import resume_at
 from enalysis.connectors.base import Spec, Stream
 from enalysis.core.access import Scope
 from enalysis.core.daylight import Place, daylight
-from enalysis.core.errors import VendorError
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.planner import StreamNeed, demand_per_day, plan
 from enalysis.queries.places import place_of
@@ -49,9 +47,8 @@ async def plan_next(
         await streams.set_pace(scope, conn, _changed(known, needs, cadences))
 
 
-async def postpone(scope: Scope, db: Database, rows: Sequence[StreamRow], stopped: VendorError, now: datetime) -> None:
+async def postpone(scope: Scope, db: Database, rows: Sequence[StreamRow], at: datetime) -> None:
     """Let streams that a stopped batch never came to go on as soon as what stopped it is over."""
-    at = resume_at(stopped, now)
     async with db.org(scope) as conn:
         await streams.set_next(scope, conn, [(r.id, at, "its turn had not come when the batch stopped") for r in rows])
 
