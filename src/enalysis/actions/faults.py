@@ -69,7 +69,10 @@ def resume_at(error: VendorError, now: datetime, failures: int = 0) -> datetime:
         return error.until or now + _DAY
     spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, keeps no secret
     if isinstance(error, Unavailable):
-        wanted = error.retry_after_s or min(_LONGEST_AWAY_S, 60 * 2 ** min(failures, 8)) * spread
+        wanted = min(_LONGEST_AWAY_S, 60 * 2 ** min(failures, 8)) * spread
+        if error.retry_after_s:
+            # Never sooner than was asked for, and not all in the same second.
+            wanted = error.retry_after_s * (spread + 0.2)
         return now + timedelta(seconds=wanted)
     if isinstance(error, BadPayload):
         return now + timedelta(seconds=min(21600, _LONGEST_AWAY_S * (failures + 1)) * spread)

@@ -141,18 +141,31 @@ async def set_pace(scope: Scope, conn: Conn, paces: Sequence[tuple[int, float, i
         )
 
 
-async def demand_of_others(conn: Conn, account: str, connection: UUID) -> float:
-    """Return the calls a day that other connections of a quota want, of any organization; engine's transaction."""
-    row = await (
+async def demand_of_accounts(conn: Conn, accounts: Iterable[str], without: UUID | None = None) -> dict[str, float]:
+    """Return the calls a day that everybody who shares each quota wants, of any organization; engine's transaction.
+
+    Args: without: a connection whose own wishes are left out.
+    """
+    rows = await (
         await conn.execute(
-            "select coalesce(sum(s.demand), 0) from connections c"
+            "select c.account, sum(s.demand) from connections c"
             " join streams s on s.organization_id = c.organization_id and s.connection_id = c.id"
-            " where c.account = %s and c.id <> %s and s.enabled and c.paused_at is null"
-            " and (s.subject = '' or c.state <> all(%s))",
-            (account, connection, list(STOPPED)),
+            " where c.account = any(%s) and c.id is distinct from %s and s.enabled and c.paused_at is null"
+            " and (s.subject = '' or c.state <> all(%s)) group by c.account",
+            (list(accounts), without, list(STOPPED)),
         )
-    ).fetchone()
-    return 0.0 if row is None else float(row[0])
+    ).fetchall()
+    return {account: float(demand) for account, demand in rows}
+
+
+async def list_all_streams(scope: Scope, conn: Conn) -> Sequence[StreamRow]:
+    """Return the streams of every connection of the organization that are fetched."""
+    async with conn.cursor(row_factory=class_row(StreamRow)) as cur:
+        await cur.execute(
+            f"select {_COLUMNS} from streams where organization_id = %s and enabled order by id",
+            (scope.organization,),
+        )
+        return await cur.fetchall()
 
 
 async def ask_backfill(
