@@ -101,7 +101,11 @@ async def open_runtime(settings: Settings, clock: Callable[[], datetime] = now) 
             vendors = Vendors(CONNECTORS, db, keyring, egress, clock, settings.sandbox_url)
             partitions = Partitions()
             await partitions.ahead(db, clock())
-            yield Runtime(settings, addresses, db, keyring, vendors, Deps(db, vendors, partitions, clock), clock)
+            try:
+                yield Runtime(settings, addresses, db, keyring, vendors, Deps(db, vendors, partitions, clock), clock)
+            finally:
+                # Tokens that a vendor just changed are the only living ones: they are stored before we go.
+                await asyncio.shield(vendors.tokens.drain())
 
 
 @asynccontextmanager

@@ -145,8 +145,8 @@ async def test_disconnecting_leaves_nothing_but_the_site(bench: Bench) -> None:
     await bench.run_due(connection)
     stranger = await make_organization(bench.db, "Stranger")
     with pytest.raises(NotFound):
-        await connections.remove(stranger, bench.db, connection)
-    await connections.remove(bench.scope, bench.db, connection)
+        await connections.remove(stranger, bench.db, bench.vendors, connection, bench.clock())
+    await connections.remove(bench.scope, bench.db, bench.vendors, connection, bench.clock())
     async with bench.db.org(bench.scope) as conn:
         for table in ("connections", "devices", "streams", "intervals", "latest", "coverage", "vendor_calls"):
             query = SQL("select count(*) from {}").format(Identifier(table))

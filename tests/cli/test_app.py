@@ -137,7 +137,8 @@ def test_settings_take_no_offence_at_the_variables_of_credentials() -> None:
     variables = {
         credential.variable(field): "something-secret"
         for entry in CONNECTORS.values()
-        for field in entry.spec.fields
+        for way in entry.spec.ways
+        for field in way.fields
         if field.secret
     }
     assert variables

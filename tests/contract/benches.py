@@ -106,7 +106,7 @@ class Bench:
     @property
     def secrets(self) -> list[str]:
         """What may never be seen in a log or an error."""
-        return [self.account.credentials[f.name] for f in self.spec.fields if f.secret]
+        return [self.account.credentials[f.name] for f in self.spec.ways[0].fields if f.secret]
 
     def ref(self, site: str) -> str:
         """Return the vendor's reference of one of the account's sites."""

@@ -119,7 +119,7 @@ async def tight(vendor: str, account: str) -> AsyncIterator[Bench]:
     smallest = min(SIMULATORS[vendor].plans.values(), key=lambda p: p.per_month)
     clock = Clock(START)
     sandbox = create(5, clock, plans={f"{vendor}/{account}": smallest.key})
-    quotas = CONNECTORS[vendor].spec.plan(smallest.key).quotas
+    quotas = CONNECTORS[vendor].spec.ways[0].plan(smallest.key).quotas
     bench = build(sandbox, vendor, account, clock, "http://sandbox.test", InProcess(sandbox.app), quotas=quotas)
     assert bench.account.plan == smallest
     async with bench.http:

@@ -221,7 +221,7 @@ async def make_stream(db: Database, scope: Scope) -> tuple[UUID, int]:
     site, connection = uuid4(), uuid4()
     async with db.org(scope) as conn:
         await sites.add_site(scope, conn, Site(site, "Here", None, "Europe/Berlin", None, None, None), NOW)
-        await connections.add_connection(scope, conn, connection, "acme", "Acme", "free", "acme:1", NOW)
+        await connections.add_connection(scope, conn, connection, "acme", "Acme", "free", "acme:1", NOW, way="key")
         await streams.add_stream(scope, conn, connection, site, "energy", "s1", [PV], NOW)
         (row,) = await streams.list_streams(scope, conn, connection)
     return connection, row.id

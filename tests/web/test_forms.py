@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from enalysis.connectors.base import APIStatus, Auth, Check, Field, Plan, Spec
+from enalysis.connectors.base import APIStatus, Auth, Check, Field, Plan, Spec, Way
 from enalysis.core.quotas import Quota, QuotaScope, QuotaWindow
 from enalysis.web import forms
 from enalysis.web.errors import Unfit
@@ -18,14 +18,21 @@ SPEC = Spec(
     origin="https://acme.example",
     hosts=("acme.example",),
     docs_url="https://acme.example/docs",
-    auth=Auth.API_KEY,
-    fields=(
-        Field("api_key", "API key", "From the portal.", secret=True),
-        Field("site", "Site number", "", required=False),
+    ways=(
+        Way(
+            "key",
+            "API key",
+            Auth.API_KEY,
+            (Plan("free", "Free", (MONTH,)), Plan("paid", "Paid", (MONTH, GUESSED), "A note.")),
+            (
+                Field("api_key", "API key", "From the portal.", secret=True),
+                Field("site", "Site number", "", required=False),
+            ),
+        ),
     ),
     streams=(),
-    plans=(Plan("free", "Free", (MONTH,)), Plan("paid", "Paid", (MONTH, GUESSED), "A note.")),
 )
+WAY = SPEC.ways[0]
 
 
 @pytest.mark.parametrize(
@@ -51,22 +58,22 @@ def test_control_characters_are_refused_without_repeating_them(text: str) -> Non
 
 
 def test_only_the_cards_fields_are_read_and_the_required_ones_missed() -> None:
-    given = forms.credential(SPEC, {"field-api_key": " ", "field-site": "7", "field-else": "x", "api_key": "y"})
+    given = forms.credential(WAY, {"field-api_key": " ", "field-site": "7", "field-else": "x", "api_key": "y"})
     assert given == {"api_key": "", "site": "7"}
-    assert forms.missing(SPEC, given) == {"api_key": "Enter the API key."}
-    assert forms.missing(SPEC, {"api_key": "k", "site": ""}) == {}
+    assert forms.missing(WAY, given) == {"api_key": "Enter the API key."}
+    assert forms.missing(WAY, {"api_key": "k", "site": ""}) == {}
 
 
 def test_plans_say_which_figures_are_the_vendors() -> None:
-    free, paid = forms.plans(SPEC, "paid")
+    free, paid = forms.plans(WAY, "paid")
     assert (free.checked, paid.checked) == (False, True)
     assert free.quotas == (("2,000 calls a month per account", False),)
     assert paid.quotas[1] == ("1 call an hour per app", True)
-    assert [p.checked for p in forms.plans(SPEC, None)] == [True, False]
-    assert forms.plan_of(SPEC, "paid").key == "paid"
-    assert forms.plan_of(SPEC, "").key == "free"
+    assert [p.checked for p in forms.plans(WAY, None)] == [True, False]
+    assert forms.plan_of(WAY, "paid").key == "paid"
+    assert forms.plan_of(WAY, "").key == "free"
     with pytest.raises(Unfit):
-        forms.plan_of(SPEC, "gold")
+        forms.plan_of(WAY, "gold")
 
 
 def test_cards_put_what_cannot_be_used_last() -> None:

@@ -190,7 +190,13 @@ async def test_connecting_step_by_step(house: House, browser: Browser) -> None:
     assert f'href="/connections/new?vendor={spec.key}"' in (await browser.get("/connections/new")).text
     form = await browser.get(f"/connections/new?vendor={spec.key}")
     told = words(form.text)
-    for text in (spec.where_to_find, spec.fields[0].help, spec.plans[1].note, "documented", "assumed by us"):
+    for text in (
+        spec.ways[0].where_to_find,
+        spec.ways[0].fields[0].help,
+        spec.plans[1].note,
+        "documented",
+        "assumed by us",
+    ):
         assert text in told
     entered = {"vendor": spec.key, "plan": "business", "name": "Porto"}
 

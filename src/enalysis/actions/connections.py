@@ -1,20 +1,21 @@
-"""Testing, adding and removing connections, and applying what discovery finds."""
+"""Testing, adding, watching over and removing connections."""
 
 from collections.abc import Mapping
-from datetime import datetime, time, timedelta
+from datetime import datetime
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
-from enalysis.actions.vendors import Vendors
-from enalysis.connectors.base import Batch, Check, FoundDevice, FoundSite, Spec, Subject
+from enalysis.actions import grants
+from enalysis.actions.grants import read_refusal
+from enalysis.actions.vendors import Login, Vendors, keys_of
+from enalysis.connectors import oauth
+from enalysis.connectors.base import Auth, Check, Spec, Way
+from enalysis.connectors.oauth import Grant
 from enalysis.core.access import Role, Scope
-from enalysis.core.errors import NotFound, Refused
-from enalysis.core.intervals import local_day
-from enalysis.core.sites import MeterKind
-from enalysis.store import connections, quotas, sites, streams
-from enalysis.store.connections import Connection
-from enalysis.store.pool import Conn, Database
-from enalysis.store.sites import Site
+from enalysis.core.errors import LoginNeeded, Refused, WaitingForVendor
+from enalysis.store import apps, connections, quotas, streams
+from enalysis.store.apps import App
+from enalysis.store.pool import Database
+from enalysis.store.quotas import Caller
 
 _LONGEST_NAME = 80
 _LONGEST_FIELD = 4096
@@ -29,17 +30,22 @@ async def test(
     plan: str,
     fields: Mapping[str, str],
     now: datetime,
+    way: str | None,
+    app: UUID | None,
 ) -> Check:
-    """Prove that a credential works, inside the account's quota. Raises Refused or VendorError."""
+    """Prove that a credential works, inside its quota; nothing is kept.
+
+    Raises: Refused, or VendorError; WaitingForVendor where the app is what the vendor refuses.
+    """
     scope.allow(Role.ADMIN)
     spec = vendors.spec(vendor)
-    clean = _clean(spec, fields)
-    account = vendors.account(vendor, clean)
-    async with db.world() as conn:
-        if not await quotas.declared(conn, account):
-            await quotas.declare(conn, account, spec.plan(plan).quotas)
-    async with vendors.draft(scope, vendor, account, clean) as connector:
-        return await connector.check(now)
+    chosen = spec.way(way)
+    clean = _clean(spec, chosen, fields)
+    if chosen.app is None:
+        return await _check(scope, vendors, await _own_login(db, vendors, spec, chosen, plan, clean), now)
+    found, grant = await _log_in(scope, db, vendors, spec, chosen, app, clean, now)
+    keys = await vendors.app_fields(scope, found.id)
+    return await _check(scope, vendors, vendors.granted(spec, chosen, found.scope, keys, grant), now, found)
 
 
 async def add(
@@ -52,43 +58,138 @@ async def add(
     plan: str,
     fields: Mapping[str, str],
     now: datetime,
-) -> tuple[UUID, Check]:
+    way: str | None = None,
+    app: UUID | None = None,
+) -> tuple[UUID, Check | None]:
     """Test a credential, seal and save it, and leave discovery to the worker.
 
-    Returns: the new connection and what its test found. Raises: Refused or VendorError; nothing is saved.
+    A name and password buy tokens; the password is not kept. A connection whose app the vendor has not approved
+    yet is saved all the same, and waits.
+
+    Returns: the new connection and what its test found, None where it waits for the vendor.
+    Raises: Refused or VendorError; nothing is saved.
     """
     scope.allow(Role.ADMIN)
     spec = vendors.spec(vendor)
-    clean = _clean(spec, fields)
-    name = " ".join(name.split())[:_LONGEST_NAME] or spec.label
+    chosen = spec.way(way)
+    clean = _clean(spec, chosen, fields)
+    name = _name(name, spec)
+    if chosen.app is not None:
+        return await _add_granted(scope, db, vendors, spec, chosen, app, name, clean, now)
     account = vendors.account(vendor, clean)
-    async with db.org(scope) as conn:
-        for other in await connections.list_connections(scope, conn):
-            if other.account == account:
-                msg = f"this credential is connected already, as {other.name!r}"
-                raise Refused(msg)
-    async with db.world() as conn:
-        await quotas.declare(conn, account, spec.plan(plan).quotas)
-    found = await test(scope, db, vendors, vendor=vendor, plan=plan, fields=clean, now=now)
+    await _refuse_twice(scope, db, account)
+    login = await _own_login(db, vendors, spec, chosen, plan, clean, declare=True)
+    found = await _check(scope, vendors, login, now)
     connection = uuid4()
     sealed = await vendors.seal(scope, connection, clean)
     async with db.org(scope) as conn:
-        await connections.add_connection(scope, conn, connection, vendor, name, spec.plan(plan).key, account, now)
+        await connections.add_connection(
+            scope, conn, connection, vendor, name, chosen.plan(plan).key, account, now, way=chosen.key
+        )
         await connections.set_sealed(scope, conn, connection, sealed, now)
-        for stream in spec.streams:
-            if stream.subject is Subject.CONNECTION:
-                await streams.add_stream(scope, conn, connection, None, stream.name, "", stream.metrics, now)
+        await grants.begin_streams(scope, conn, spec, connection, now)
         await connections.add_event(scope, conn, connection, None, "connected", f"{name} connected", now)
     return connection, found
 
 
-async def remove(scope: Scope, db: Database, connection: UUID) -> None:
-    """Disconnect: the secret, the devices and their readings are deleted at once; sites stay. Raises NotFound."""
+async def enter_again(
+    scope: Scope, db: Database, vendors: Vendors, connection: UUID, fields: Mapping[str, str], now: datetime
+) -> Check | None:
+    """Give a connection its key or password anew; its sites and history stay.
+
+    Returns: what the test found, None where the app waits for the vendor. Raises: Refused or VendorError;
+    nothing is changed.
+    """
     scope.allow(Role.ADMIN)
     async with db.org(scope) as conn:
-        if not await connections.remove_connection(scope, conn, connection):
-            msg = "no such connection"
-            raise NotFound(msg)
+        found = await connections.find_connection(scope, conn, connection)
+    spec = vendors.spec(found.vendor)
+    way = spec.way(found.way)
+    clean = _clean(spec, way, fields)
+    if way.app is not None:
+        app, grant = await _log_in(scope, db, vendors, spec, way, found.app_id, clean, now)
+        await grants.save(scope, db, vendors, spec, way, app, grant, found.name, connection, now)
+        return await _first_look(scope, db, vendors, spec, way, app, connection, now)
+    account = vendors.account(found.vendor, clean)
+    login = await _own_login(db, vendors, spec, way, found.plan, clean, declare=True)
+    check = await _check(scope, vendors, login, now)
+    sealed = await vendors.seal(scope, connection, clean)
+    async with db.org(scope) as conn:
+        await connections.move_connection(
+            scope, conn, connection, way=way.key, app=None, plan=found.plan, account=account, now=now
+        )
+        await connections.set_sealed(scope, conn, connection, sealed, now)
+        await streams.set_due(scope, conn, connection, now)
+        await connections.add_event(scope, conn, connection, None, "reconnected", f"{found.name} signed in anew", now)
+    return check
+
+
+async def test_saved(scope: Scope, db: Database, vendors: Vendors, connection: UUID, now: datetime) -> Check:
+    """Ask the vendor whether a saved connection works. Raises VendorError, named as `test` does."""
+    scope.allow(Role.OPERATOR)
+    async with db.org(scope) as conn:
+        found = await connections.find_connection(scope, conn, connection)
+        app = None if found.app_id is None else await apps.find_app(scope, conn, found.app_id)
+    spec = vendors.spec(found.vendor)
+    try:
+        async with vendors.client(scope, found, Caller.PERSON) as client:
+            return await client.connector.check(now)
+    except LoginNeeded as refused:
+        raise read_refusal(spec, spec.way(found.way), app, refused) from None
+
+
+async def refresh(scope: Scope, db: Database, vendors: Vendors, connection: UUID, now: datetime) -> datetime | None:
+    """Renew a connection's tokens now and return when the new one ends. Raises GrantDead, another VendorError."""
+    scope.allow(Role.OPERATOR)
+    async with db.org(scope) as conn:
+        found = await connections.find_connection(scope, conn, connection)
+    if found.app_id is None:
+        msg = "this connection has a key that does not expire; there is nothing to renew"
+        raise Refused(msg)
+    await vendors.tokens.renew(scope, found, None)
+    async with db.org(scope) as conn:
+        await connections.add_event(scope, conn, connection, None, "renewed", f"{found.name}: sign-in renewed", now)
+        return (await connections.find_connection(scope, conn, connection)).expires_at
+
+
+async def pause(scope: Scope, db: Database, connection: UUID, now: datetime) -> None:
+    """Ask the vendor nothing until somebody resumes; sign-ins are kept alive. Raises NotFound."""
+    await _set_paused(scope, db, connection, now, now)
+
+
+async def resume(scope: Scope, db: Database, connection: UUID, now: datetime) -> None:
+    """Go on collecting where it was paused. Raises NotFound."""
+    await _set_paused(scope, db, connection, None, now)
+
+
+async def disconnect(scope: Scope, db: Database, vendors: Vendors, connection: UUID, now: datetime) -> bool:
+    """Wipe a connection's secret at once and have the vendor forget it; sites and history stay.
+
+    Returns: whether the vendor was told, or has no way to be told; else it is told in the background.
+    Raises: NotFound.
+    """
+    scope.allow(Role.ADMIN)
+    async with db.org(scope) as conn:
+        found = await connections.find_connection(scope, conn, connection)
+    revocation = await grants.wipe(scope, db, vendors, found, now)
+    async with db.org(scope) as conn:
+        await connections.set_state(
+            scope, conn, connection, "disconnected", "Disconnected: sign in again to go on collecting.", now, ok=False
+        )
+        await connections.add_event(scope, conn, connection, None, "disconnected", f"{found.name} disconnected", now)
+    return revocation is None or await grants.revoke(scope, db, vendors, revocation, now)
+
+
+async def remove(scope: Scope, db: Database, vendors: Vendors, connection: UUID, now: datetime) -> None:
+    """Disconnect, and delete the devices and their readings; sites stay. Raises NotFound."""
+    scope.allow(Role.ADMIN)
+    async with db.org(scope) as conn:
+        found = await connections.find_connection(scope, conn, connection)
+    revocation = await grants.wipe(scope, db, vendors, found, now)
+    async with db.org(scope) as conn:
+        await connections.remove_connection(scope, conn, connection)
+    if revocation is not None:
+        await grants.revoke(scope, db, vendors, revocation, now)
 
 
 async def poll_now(scope: Scope, db: Database, connection: UUID, now: datetime) -> int:
@@ -99,124 +200,122 @@ async def poll_now(scope: Scope, db: Database, connection: UUID, now: datetime) 
         return await streams.set_due(scope, conn, connection, now)
 
 
-async def apply_found(
+async def _set_paused(scope: Scope, db: Database, connection: UUID, at: datetime | None, now: datetime) -> None:
+    scope.allow(Role.OPERATOR)
+    async with db.org(scope) as conn:
+        found = await connections.find_connection(scope, conn, connection)
+        if (found.paused_at is None) is (at is None):
+            return
+        await connections.set_paused(scope, conn, connection, at)
+        word = "resumed" if at is None else "paused"
+        await connections.add_event(scope, conn, connection, None, word, f"{found.name} {word}", now)
+
+
+async def _own_login(
+    db: Database, vendors: Vendors, spec: Spec, way: Way, plan: str, clean: Mapping[str, str], *, declare: bool = False
+) -> Login:
+    """Return the login of a key, whose account's quotas are known then."""
+    account = vendors.account(spec.key, clean)
+    async with db.world() as conn:
+        if declare or not await quotas.declared(conn, account):
+            await quotas.declare(conn, account, way.plan(plan).quotas)
+    return Login(spec, way, account, clean)
+
+
+async def _log_in(
     scope: Scope,
-    conn: Conn,
+    db: Database,
+    vendors: Vendors,
     spec: Spec,
-    connection: Connection,
-    batch: Batch,
-    *,
-    backfill_days: int,
+    way: Way,
+    app: UUID | None,
+    clean: Mapping[str, str],
     now: datetime,
-) -> None:
-    """Write down the sites and devices a fetch found: one site of ours for each, its meters and its streams.
-
-    A site of ours is made once the vendor tells its zone, for days and daylight hang on it.
-    """
-    for found in batch.sites or ():
-        await sites.set_vendor_site(scope, conn, connection.id, found.ref, found.name, active=found.active, now=now)
-    known = {v.ref: v for v in await sites.list_vendor_sites(scope, conn, connection.id)}
-    for found in batch.sites or ():
-        site = known[found.ref].site_id
-        if found.zone is not None:
-            site = await _set_site(scope, conn, connection.id, site, found, now)
-        await _add_streams(scope, conn, spec, connection.id, site, found.ref, (), backfill_days, now)
-    known = {v.ref: v for v in await sites.list_vendor_sites(scope, conn, connection.id)}
-    by_site: dict[str, list[FoundDevice]] = {}
-    for device in batch.devices or ():
-        by_site.setdefault(device.site, []).append(device)
-    for ref, found_devices in by_site.items():
-        vendor_site = known.get(ref)
-        if vendor_site is None or vendor_site.site_id is None:
-            continue
-        site = vendor_site.site_id
-        await _set_devices(scope, conn, connection.id, site, found_devices, now)
-        kinds = tuple(d.kind.value for d in found_devices)
-        await _add_streams(scope, conn, spec, connection.id, site, ref, kinds, backfill_days, now)
+) -> tuple[App, Grant]:
+    """Buy tokens with a name and a password through an app. Raises Refused, VendorError."""
+    if way.auth is not Auth.LOGIN or way.oauth is None:
+        msg = f"sign in at {spec.label} instead: this way has no password to enter here"
+        raise Refused(msg)
+    if app is None:
+        msg = f"choose the app at {spec.label} that this goes through, or add one first"
+        raise Refused(msg)
+    async with db.org(scope) as conn:
+        found = await apps.find_app(scope, conn, app)
+    if found.vendor != spec.key or way.app is None or found.kind != way.app.value:
+        msg = f"{found.name} is no app for this way to connect"
+        raise Refused(msg)
+    keys = keys_of(await vendors.app_fields(scope, app))
+    async with vendors.token_endpoint(scope, spec, way, found.scope, None) as http:
+        grant = await oauth.log_in(http, way.oauth, keys, clean["username"], clean["password"], now)
+    return found, grant
 
 
-async def _set_site(
-    scope: Scope, conn: Conn, connection: UUID, site: UUID | None, found: FoundSite, now: datetime
-) -> UUID:
-    assert found.zone is not None  # noqa: S101 - told by the caller one line above
-    row = Site(
-        site or uuid4(),
-        found.name,
-        found.address,
-        found.zone,
-        found.latitude,
-        found.longitude,
-        found.capacity_wp,
-    )
-    if site is None:
-        await sites.add_site(scope, conn, row, now)
-        await sites.map_vendor_site(scope, conn, connection, found.ref, row.id)
-        await connections.add_event(scope, conn, connection, row.id, "discovered", f"{found.name} discovered", now)
-    else:
-        await sites.fill_site(scope, conn, row)
-    return row.id
-
-
-async def _set_devices(
-    scope: Scope, conn: Conn, connection: UUID, site: UUID, found: list[FoundDevice], now: datetime
-) -> None:
-    meters = {m.kind: m.id for m in await sites.list_meters(scope, conn, site) if m.parent is None}
-    feeds = {d.ref: d.feeds for d in found}
-    for device in found:
-        number = await sites.set_device(
-            scope,
-            conn,
-            connection,
-            site,
-            device.ref,
-            device.kind.value,
-            device.name,
-            parent=device.parent,
-            manufacturer=device.manufacturer,
-            model=device.model,
-            serial=device.serial,
-            firmware=device.firmware,
-            feeds=[kind.value for kind in device.feeds],
-            active=device.active,
-            now=now,
-        )
-        # A part of a device that feeds the same kind already is inside that device's numbers.
-        for kind in sorted(device.feeds - feeds.get(device.parent or "", frozenset())):
-            if kind not in meters:
-                meters[kind] = await sites.add_meter(scope, conn, site, kind, _METER_NAMES[kind])
-            await sites.add_source(scope, conn, meters[kind], number)
-
-
-async def _add_streams(
+async def _add_granted(
     scope: Scope,
-    conn: Conn,
+    db: Database,
+    vendors: Vendors,
     spec: Spec,
+    way: Way,
+    app: UUID | None,
+    name: str,
+    clean: Mapping[str, str],
+    now: datetime,
+) -> tuple[UUID, Check | None]:
+    found, grant = await _log_in(scope, db, vendors, spec, way, app, clean, now)
+    keys = await vendors.app_fields(scope, found.id)
+    check = None
+    try:
+        login = vendors.granted(spec, way, found.scope, keys, grant)
+        check = await _check(scope, vendors, login, now, found)
+    except WaitingForVendor:
+        pass
+    connection = await grants.save(scope, db, vendors, spec, way, found, grant, name, None, now)
+    if check is None:
+        await grants.set_waiting(scope, db, spec, way, found, connection, now)
+    return connection, check
+
+
+async def _first_look(
+    scope: Scope,
+    db: Database,
+    vendors: Vendors,
+    spec: Spec,
+    way: Way,
+    app: App,
     connection: UUID,
-    site: UUID | None,
-    ref: str,
-    kinds: tuple[str, ...],
-    backfill_days: int,
     now: datetime,
-) -> None:
-    """Add the streams whose needs the site meets; those with intervals wait until we know its zone."""
-    for stream in spec.streams:
-        if stream.subject is not Subject.SITE or (stream.step_s is not None and site is None):
-            continue
-        if stream.needs and not any(kind.value in kinds for kind in stream.needs):
-            continue
-        await streams.add_stream(scope, conn, connection, site, stream.name, ref, stream.metrics, now)
-    if site is not None and backfill_days:
-        zone = ZoneInfo((await sites.find_site(scope, conn, site)).zone)
-        first = local_day(now - timedelta(days=min(backfill_days, spec.history_days)), zone)
-        until = datetime.combine(first, time(), tzinfo=zone)
-        names = [s.name for s in spec.streams if s.backfill]
-        await streams.ask_backfill(scope, conn, connection, site, ref, names, until)
+) -> Check | None:
+    try:
+        return await test_saved(scope, db, vendors, connection, now)
+    except WaitingForVendor:
+        await grants.set_waiting(scope, db, spec, way, app, connection, now)
+        return None
 
 
-def _clean(spec: Spec, fields: Mapping[str, str]) -> dict[str, str]:
+async def _check(scope: Scope, vendors: Vendors, login: Login, now: datetime, app: App | None = None) -> Check:
+    try:
+        async with vendors.draft(scope, login) as connector:
+            return await connector.check(now)
+    except LoginNeeded as refused:
+        raise read_refusal(login.spec, login.way, app, refused) from None
+
+
+async def _refuse_twice(scope: Scope, db: Database, account: str) -> None:
+    async with db.org(scope) as conn:
+        for other in await connections.list_connections(scope, conn):
+            if other.account == account:
+                msg = f"this credential is connected already, as {other.name!r}"
+                raise Refused(msg)
+
+
+def _name(name: str, spec: Spec) -> str:
+    return " ".join(name.split())[:_LONGEST_NAME] or spec.label
+
+
+def _clean(spec: Spec, way: Way, fields: Mapping[str, str]) -> dict[str, str]:
     """Return the card's fields, pasted spaces and line ends taken off. Raises Refused naming what is missing."""
     out = {}
-    for field in spec.fields:
+    for field in way.fields:
         value = fields.get(field.name, "").strip().strip("\"'").strip()
         if not value and field.required:
             msg = f"{field.label} is missing. {field.help}"
@@ -227,11 +326,3 @@ def _clean(spec: Spec, fields: Mapping[str, str]) -> dict[str, str]:
         if value:
             out[field.name] = value
     return out
-
-
-_METER_NAMES = {
-    MeterKind.PV: "PV",
-    MeterKind.GRID: "Grid connection",
-    MeterKind.BATTERY: "Battery",
-    MeterKind.LOAD: "Load",
-}

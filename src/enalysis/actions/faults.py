@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from enalysis.actions.grants import read_refusal
 from enalysis.actions.vendors import Client
 from enalysis.connectors.base import Spec
 from enalysis.core.access import Scope
 from enalysis.core.errors import (
     AppFault,
     BadPayload,
+    GrantDead,
     Locked,
     LoginNeeded,
     QuotaSpent,
@@ -21,7 +23,8 @@ from enalysis.core.errors import (
     WaitingForVendor,
 )
 from enalysis.core.quotas import QuotaWindow
-from enalysis.store import connections, streams
+from enalysis.store import apps, connections, streams
+from enalysis.store.apps import App
 from enalysis.store.connections import Connection
 from enalysis.store.pool import Database
 from enalysis.store.streams import StreamRow
@@ -62,11 +65,11 @@ def is_long(error: QuotaSpent) -> bool:
 
 def resume_at(error: VendorError, now: datetime, failures: int = 0) -> datetime:
     """Return when to ask again after a failure, with jitter so that failures do not march in step."""
-    if isinstance(error, QuotaSpent) and error.until is not None:
+    if isinstance(error, QuotaSpent | Locked) and error.until is not None:
         return error.until
     if isinstance(error, Locked):
-        # To the second, or a day where the vendor tells none: a call or a login before might prolong it.
-        return error.until or now + _DAY
+        # A day where the vendor tells none: a call or a login before its end might prolong it.
+        return now + _DAY
     spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, keeps no secret
     if isinstance(error, Unavailable):
         wanted = min(_LONGEST_AWAY_S, 60 * 2 ** min(failures, 8)) * spread
@@ -93,16 +96,21 @@ async def settle(
 ) -> None:
     """Decide the connection's state from how its streams fared, and say it once when it changes."""
     refused = next((e for _, e in report.failed if isinstance(e, LoginNeeded)), None)
-    dead = refused if refused is not None and await _refused_again(scope, db, client, spec, report, now) else None
+    app = await _app_of(scope, db, connection)
+    dead: VendorError | None = await _retired(client, report, now)
+    if dead is None and refused is not None and await _refused_again(scope, db, client, spec, report, refused, now):
+        dead = read_refusal(spec, spec.way(connection.way), app, refused)
     clock_ahead_s = client.http.clock_ahead_s
     async with db.org(scope) as conn:
+        if app is not None and report.ok:
+            await apps.note_app_ok(scope, conn, app.id, now)
         rows = await streams.list_streams(scope, conn, connection.id)
         state, sentence = _verdict(spec, connection, rows, report, dead, clock_ahead_s)
         if clock_ahead_s is not None:
             await connections.set_clock(scope, conn, connection.id, clock_ahead_s)
-        locked = next((e for e in _errors(report) if isinstance(e, Locked)), None)
-        until = connection.state_until if locked is None else resume_at(locked, now)
-        until = until if state == Locked.state else None
+        until = _end_of(report, now) if state in _ENDING else None
+        if until is None and state == connection.state == Locked.state:
+            until = connection.state_until
         ok = report.ok > 0
         changed = await connections.set_state(scope, conn, connection.id, state, sentence, now, ok=ok, until=until)
         if changed:
@@ -114,8 +122,25 @@ async def settle(
             await streams.set_due(scope, conn, connection.id, now)
 
 
+# States that end by themselves, at an hour that is kept with them.
+_ENDING = (Locked.state, QuotaSpent.state)
+NOT_IN_PLAN = "not_in_plan"
+
+
+async def _app_of(scope: Scope, db: Database, connection: Connection) -> App | None:
+    if connection.app_id is None:
+        return None
+    async with db.org(scope) as conn:
+        return await apps.find_app(scope, conn, connection.app_id)
+
+
 def _errors(report: Report) -> list[VendorError]:
     return [e for _, e in report.failed] or ([report.stopped] if report.stopped else [])
+
+
+def _end_of(report: Report, now: datetime) -> datetime | None:
+    """Return when what is wrong with the whole account ends."""
+    return max((resume_at(e, now) for e in _errors(report) if isinstance(e, Locked | QuotaSpent)), default=None)
 
 
 def _verdict(
@@ -123,27 +148,35 @@ def _verdict(
     connection: Connection,
     rows: Sequence[StreamRow],
     report: Report,
-    dead: LoginNeeded | None,
+    dead: VendorError | None,
     clock_ahead_s: float | None,
 ) -> tuple[str, str | None]:
     if dead is not None:
         return dead.state, dead.message
     errors = _errors(report)
-    for kind in (Locked, AppFault, WaitingForVendor, Retired, QuotaSpent):
+    for kind in (Locked, AppFault, WaitingForVendor, QuotaSpent):
         for error in errors:
             if isinstance(error, kind) and (not isinstance(error, QuotaSpent) or is_long(error)):
                 return error.state, error.message
-    serious = [e for e in errors if not isinstance(e, QuotaSpent | LoginNeeded)]
+    serious = [e for e in errors if not isinstance(e, QuotaSpent | LoginNeeded | Retired)]
     if serious and not report.ok:
         return serious[0].state, serious[0].message
-    broken = [r for r in rows if r.enabled and r.fault is not None]
+    broken = [r for r in rows if r.enabled and r.fault not in (None, NOT_IN_PLAN)]
     if broken:
         return "degraded", _half(spec, broken, len(rows))
     if clock_ahead_s is not None and abs(clock_ahead_s) > CLOCK_OFF_S:
         return "clock_off", _clock_sentence(spec, clock_ahead_s)
     if not report.ok:
         return connection.state, connection.fault
-    return "healthy", None
+    return "healthy", _left_out(spec, [r for r in rows if r.enabled and r.fault == NOT_IN_PLAN])
+
+
+def _left_out(spec: Spec, rows: Sequence[StreamRow]) -> str | None:
+    """Say what the plan or the app's access does not include: known, no fault, and worth a word."""
+    if not rows:
+        return None
+    labels = sorted({spec.stream(r.name).label for r in rows})
+    return f"Collecting. Not in this plan or app at {spec.label}: {', '.join(labels)}."
 
 
 def _half(spec: Spec, broken: Sequence[StreamRow], total: int) -> str:
@@ -164,12 +197,36 @@ def _clock_sentence(spec: Spec, ahead_s: float) -> str:
     )
 
 
-async def _refused_again(scope: Scope, db: Database, client: Client, spec: Spec, report: Report, now: datetime) -> bool:
+async def _retired(client: Client, report: Report, now: datetime) -> Retired | None:
+    """Return what says that the whole API is gone, not one endpoint of it: that the plainest one says so too."""
+    told = [(row, e) for row, e in report.failed if isinstance(e, Retired)]
+    if not told or report.ok:
+        return None
+    plain = next((e for row, e in told if not row.subject), None)
+    if plain is not None:
+        return plain
+    client.speak_for_people()
+    try:
+        await client.connector.discover(now)
+    except Retired as error:
+        return error
+    except VendorError:
+        # Not known as yet: the rest of the batch finds out.
+        pass
+    report.stopped, report.resume_at = None, now
+    return None
+
+
+async def _refused_again(
+    scope: Scope, db: Database, client: Client, spec: Spec, report: Report, refused: LoginNeeded, now: datetime
+) -> bool:
     """Ask the plainest endpoint once more: only its refusal means the credential is dead.
 
     Where it answers, the refused streams are not in the vendor's plan and rest for a day. Where it cannot be
     asked now (no quota, vendor away), nothing is decided and they are asked again soon.
     """
+    if isinstance(refused, GrantDead):
+        return True
     client.speak_for_people()
     try:
         await client.connector.discover(now)
@@ -177,10 +234,14 @@ async def _refused_again(scope: Scope, db: Database, client: Client, spec: Spec,
         return True
     except QuotaSpent as spent:
         fault, text, wait = None, None, spent.until or now + _UNDECIDED
+        report.resume_at = wait
     except VendorError:
         fault, text, wait = None, None, now + _UNDECIDED
+        report.resume_at = wait
     else:
-        fault, wait = "not_in_plan", now + _DAY
+        fault, wait = NOT_IN_PLAN, now + _DAY
+        # Streams of the batch whose turn had not come are not refused: they go on at once.
+        report.resume_at = now
         text = f"{spec.label} refuses this kind of data to this credential; its plan may not include it."
     async with db.org(scope) as conn:
         for row, error in report.failed:

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from enalysis.core.access import Scope
-from enalysis.core.errors import QuotaSpent
+from enalysis.core.errors import QuotaSpent, Refused
 from enalysis.core.quotas import QuotaWindow
 from enalysis.store import connections, quotas
 from enalysis.store.pool import Database
@@ -27,8 +27,15 @@ class QuotaLedger:
     clock: Callable[[], datetime]
 
     async def take(self, operation: str, cost: int) -> None:
-        """Reserve calls in a transaction of its own, committed before the call. Raises QuotaSpent."""
+        """Reserve calls in a transaction of its own, committed before the call. Raises QuotaSpent, or Refused."""
         now = self.clock()
+        person = self.caller is Caller.PERSON
+        if self.connection is not None:
+            # Disconnected or paused a moment ago: the client at work still has its secret in hand.
+            async with self.db.org(self.scope) as conn:
+                if not await connections.may_call(self.scope, conn, self.connection, paused=person):
+                    msg = "this connection was disconnected or paused"
+                    raise Refused(msg)
         async with self.db.world() as conn:
             grant = await quotas.take(conn, self.account, cost, now, self.caller)
         if grant.granted:

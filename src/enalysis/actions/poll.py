@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from enalysis.actions import faults, schedule
-from enalysis.actions.connections import apply_found
+from enalysis.actions.discovery import apply_found
 from enalysis.actions.faults import Report
 from enalysis.actions.rollup import roll_up
 from enalysis.actions.vendors import Client, Vendors
@@ -15,13 +15,11 @@ from enalysis.connectors.base import Batch, Spec, Stream, Subject
 from enalysis.core import coverage
 from enalysis.core.access import Scope
 from enalysis.core.errors import (
-    AppFault,
     Locked,
-    LoginNeeded,
+    NotFound,
     QuotaSpent,
-    Retired,
+    Refused,
     VendorError,
-    WaitingForVendor,
 )
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.metrics import Quality
@@ -73,15 +71,20 @@ async def poll(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[
     async with deps.db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
         rows = await streams.list_streams(scope, conn, connection, stream_ids)
-    async with deps.vendors.client(scope, found, Caller.LIVE) as client:
-        visit = _Visit(scope, deps, found, deps.vendors.spec(found.vendor), client, report)
-        waiting = _in_order(visit.spec, rows)
-        while waiting and report.stopped is None:
-            await _poll_one(visit, waiting.pop(0))
-        await faults.settle(scope, deps.db, found, visit.spec, client, report, deps.clock())
+    spec = deps.vendors.spec(found.vendor)
+    waiting = _in_order(spec, rows)
+    try:
+        async with deps.vendors.client(scope, found, Caller.LIVE) as client:
+            visit = _Visit(scope, deps, found, spec, client, report)
+            while waiting and report.stopped is None:
+                await _poll_one(visit, waiting.pop(0))
+            await faults.settle(scope, deps.db, found, spec, client, report, deps.clock())
+    except (NotFound, Refused):
+        # Disconnected, paused or removed meanwhile: nothing is asked of the vendor any more.
+        return await _let_go(scope, deps, stream_ids, report)
     left = {r.id for r in waiting}
     asked = [r for r in rows if r.id not in left]
-    await schedule.plan_next(scope, deps.db, found, visit.spec, asked, deps.clock())
+    await schedule.plan_next(scope, deps.db, found, spec, asked, deps.clock())
     if report.resume_at is not None:
         await schedule.postpone(scope, deps.db, waiting, report.resume_at)
     await roll_up(scope, deps.db, connection)
@@ -94,29 +97,42 @@ async def backfill(scope: Scope, deps: Deps, connection: UUID, stream_ids: Seque
     async with deps.db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
         rows = await streams.list_streams(scope, conn, connection, stream_ids)
-    async with deps.vendors.client(scope, found, Caller.BACKFILL) as client:
-        visit = _Visit(scope, deps, found, deps.vendors.spec(found.vendor), client, report)
-        pieces = 0
-        for row in rows:
-            while report.stopped is None and pieces < _PIECES:
-                pieces += 1
-                row = await _backfill_one(visit, row)  # noqa: PLW2901 - the row as it is after the piece
-                if row.backfill_next_at is None or row.backfill_next_at > deps.clock():
-                    break
-        if report.stopped is not None:
-            now = deps.clock()
-            until = faults.resume_at(report.stopped, now)
+    spec = deps.vendors.spec(found.vendor)
+    try:
+        async with deps.vendors.client(scope, found, Caller.BACKFILL) as client:
+            await _backfill_all(_Visit(scope, deps, found, spec, client, report), rows)
             if isinstance(report.stopped, Locked):
-                await faults.settle(scope, deps.db, found, visit.spec, client, report, now)
-            async with deps.db.org(scope) as conn:
-                await streams.postpone_backfill(scope, conn, stream_ids, until)
+                await faults.settle(scope, deps.db, found, spec, client, report, deps.clock())
+    except (NotFound, Refused):
+        return await _let_go(scope, deps, stream_ids, report)
+    if report.stopped is not None:
+        until = faults.resume_at(report.stopped, deps.clock())
+        async with deps.db.org(scope) as conn:
+            await streams.postpone_backfill(scope, conn, stream_ids, until)
     async with deps.db.org(scope) as conn:
         await streams.release(scope, conn, stream_ids)
-        if isinstance(report.stopped, LoginNeeded | Retired | AppFault | WaitingForVendor):
+        if isinstance(report.stopped, faults.STOPS) and not isinstance(report.stopped, QuotaSpent | Locked):
             # Whether the account is dead is for its live streams to find out: they are asked now.
-            plain = [s.name for s in visit.spec.streams if s.subject is Subject.CONNECTION]
+            plain = [s.name for s in spec.streams if s.subject is Subject.CONNECTION]
             await streams.set_due_by_name(scope, conn, connection, "", plain, deps.clock())
     await roll_up(scope, deps.db, connection)
+    return report
+
+
+async def _backfill_all(visit: _Visit, rows: Sequence[StreamRow]) -> None:
+    pieces = 0
+    for first in rows:
+        row = first
+        while visit.report.stopped is None and pieces < _PIECES:
+            pieces += 1
+            row = await _backfill_one(visit, row)
+            if row.backfill_next_at is None or row.backfill_next_at > visit.deps.clock():
+                break
+
+
+async def _let_go(scope: Scope, deps: Deps, stream_ids: Sequence[int], report: Report) -> Report:
+    async with deps.db.org(scope) as conn:
+        await streams.release(scope, conn, stream_ids)
     return report
 
 

@@ -66,6 +66,9 @@ class Kept:
         return cls(found["access"], found["refresh"], dict(found["fields"]))
 
 
+ANYWAY: Final = ""
+"""No token: renew whatever is held."""
+
 FIELD: Final = "grant"
 """The name under which a grant is sealed in its connection."""
 
@@ -131,7 +134,7 @@ class Tokens:
 
     async def renew(self, scope: Scope, connection: Connection, spent: str | None) -> str:
         """Return another token than `spent`; None: renew in any case. Raises as `current`."""
-        return await self._renewed(scope, connection, spent if spent is not None else "")
+        return await self._renewed(scope, connection, ANYWAY if spent is None else spent)
 
     async def drain(self) -> None:
         """Wait until the renewals under way have stored what they brought."""
@@ -140,7 +143,7 @@ class Tokens:
             await asyncio.wait(running, timeout=_DRAIN_S)
 
     async def _renewed(self, scope: Scope, connection: Connection, spent: str | None) -> str:
-        """Join the renewal under way, or begin one: None renews what is stale, a text what is not another yet."""
+        """Join the renewal under way, or begin one; `spent` None renews only what is stale."""
         task = self._running.get(connection.id)
         if task is None:
             task = asyncio.create_task(self._renew(scope, connection, spent))
@@ -155,50 +158,50 @@ class Tokens:
             task.exception()
 
     async def _renew(self, scope: Scope, connection: Connection, spent: str | None) -> str:
-        before: Held | None = None
+        outcome: VendorError
         try:
-            grant, before = await self._exchange_locked(scope, connection, spent)
-            return grant
+            return await self._exchange_locked(scope, connection, spent)
         except _Unstored as late:
             return await self._store_late(scope, connection, late)
-        except bootstrap.AWAY:
-            pass
-        except GrantDead:
-            # Another holder whose connection was lost may have stored newer tokens while we asked.
+        except _Dead as dead:
+            # Another holder, whose connection was lost, may have stored newer tokens while we asked.
             async with self._db.org(scope) as conn:
                 held = await credentials.find_held(scope, conn, connection.id)
-            if before is None and not _is_stale(held, connection.id, self._clock()):
-                kept = await self._kept(scope, connection.id, held)
-                if kept.access_token != spent:
-                    return kept.access_token
-            raise
-        raise Unavailable(
-            "The database did not answer while a sign-in was renewed. Nothing is lost; it is tried again.",
-            vendor=connection.vendor,
-            operation="refresh",
-        )
+            if held.refresh_mark != dead.spent_mark:
+                return (await self._kept(scope, connection.id, held)).access_token
+            outcome = dead.error
+        except bootstrap.AWAY:
+            outcome = Unavailable(
+                "The database did not answer while a sign-in was renewed. Nothing is lost; it is tried again.",
+                vendor=connection.vendor,
+                operation="refresh",
+            )
+        raise outcome
 
-    async def _exchange_locked(self, scope: Scope, connection: Connection, spent: str | None) -> tuple[str, Held]:
+    async def _exchange_locked(self, scope: Scope, connection: Connection, spent: str | None) -> str:
         """Renew under the row's lock, unless somebody did while we waited for it."""
-        fresh: tuple[Fresh, str | None, str] | None = None
+        unstored: _Unstored | None = None
         try:
             async with credentials.locked(self._db, scope, connection.id) as (conn, held):
                 kept = await self._kept(scope, connection.id, held)
-                done = spent is None or kept.access_token != spent
-                if done and spent != "" and not _is_stale(held, connection.id, self._clock()):
-                    return kept.access_token, held
+                others = spent not in {ANYWAY, kept.access_token}
+                if others and not _is_stale(held, connection.id, self._clock()):
+                    return kept.access_token
                 if kept.refresh_token is None:
-                    raise _nothing_to_renew(connection)
-                grant = await self._exchange(scope, connection, kept.refresh_token)
+                    raise _Dead(held.refresh_mark, _nothing_to_renew(connection))
+                try:
+                    grant = await self._exchange(scope, connection, kept.refresh_token)
+                except GrantDead as error:
+                    raise _Dead(held.refresh_mark, error) from None
                 now = self._clock()
-                ready = await fresh_of(self._sealer, scope, connection.id, connection.vendor, grant, kept, now)
-                fresh = (ready, held.refresh_mark, grant.access_token)
-                await credentials.put_fresh(scope, conn, connection.id, ready, held.refresh_mark, now)
-        except bootstrap.AWAY as error:
-            if fresh is None:
+                fresh = await fresh_of(self._sealer, scope, connection.id, connection.vendor, grant, kept, now)
+                unstored = _Unstored(fresh, held.refresh_mark, grant.access_token)
+                await credentials.put_fresh(scope, conn, connection.id, fresh, held.refresh_mark, now)
+        except bootstrap.AWAY:
+            if unstored is None:
                 raise
-            raise _Unstored(*fresh) from error
-        return grant.access_token, held
+            raise unstored from None
+        return grant.access_token
 
     async def _store_late(self, scope: Scope, connection: Connection, late: "_Unstored") -> str:
         """Store tokens whose transaction was lost: they are the only living ones, however old the lock is."""
@@ -210,11 +213,13 @@ class Tokens:
                         await credentials.put_fresh(
                             scope, conn, connection.id, late.fresh, late.spent_mark, self._clock()
                         )
-                return late.access_token
-            except NotFound:
-                return late.access_token
             except bootstrap.AWAY:
                 await asyncio.sleep(_STORE_PAUSE_S)
+                continue
+            except NotFound:
+                # Disconnected meanwhile: nobody is left to keep them for.
+                pass
+            return late.access_token
         _log.error("connection %s: new tokens could not be stored; a person must sign in again", connection.id)
         return late.access_token
 
@@ -263,6 +268,15 @@ class _Unstored(EnalysisError):
         self.fresh = fresh
         self.spent_mark = spent_mark
         self.access_token = access_token
+
+
+class _Dead(EnalysisError):
+    """The vendor says that the grant with this mark is gone."""
+
+    def __init__(self, spent_mark: str | None, error: GrantDead) -> None:
+        super().__init__("the grant is gone")
+        self.spent_mark = spent_mark
+        self.error = error
 
 
 def _nothing_to_renew(connection: Connection) -> GrantDead:

@@ -16,6 +16,7 @@ from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.errors import LoginNeeded, VendorError
 from enalysis.queries.connections import connections
 from enalysis.queries.shapes import ConnectionRow
+from enalysis.runtime import Runtime
 from enalysis.store.connections import Connection, find_connection, list_connections
 from enalysis.store.quotas import Caller
 from enalysis.web.formats import age, until
@@ -145,11 +146,16 @@ async def _add(entered: credential.Entered, name: str, organization: str | None,
             }
         )
         return
-    output.say(f"{entered.spec.label}: {in_words(found, runtime.clock())}.")
+    output.say(f"{entered.spec.label}: {_found(found, runtime)}.")
+    plan = entered.way.plan(entered.plan).label
     output.say(
-        f"Saved as {saved.name!r} ({str(saved.id)[:8]}), with the quota of plan {entered.way.plan(entered.plan).label}.\n"
+        f"Saved as {saved.name!r} ({str(saved.id)[:8]}), with the quota of plan {plan}.\n"
         "Next: `enalysis run` collects from it all the time, `enalysis collect` once."
     )
+
+
+def _found(found: Check | None, runtime: Runtime) -> str:
+    return "saved, and waiting for the vendor's approval" if found is None else in_words(found, runtime.clock())
 
 
 async def _tested(opened: Session, entered: credential.Entered) -> Check:
@@ -160,6 +166,7 @@ async def _tested(opened: Session, entered: credential.Entered) -> Check:
         runtime.vendors,
         vendor=entered.spec.key,
         way=entered.way.key,
+        app=None,
         plan=entered.plan,
         fields=entered.fields,
         now=runtime.clock(),
@@ -268,7 +275,7 @@ async def _remove(which: str, organization: str | None, *, yes: bool, as_json: b
         meant = await find(opened, which)
         if not yes:
             _confirm(meant)
-        await actions.remove(opened.scope, opened.db, meant.id)
+        await actions.remove(opened.scope, opened.db, opened.runtime.vendors, meant.id, opened.runtime.clock())
     if as_json:
         output.document({"removed": meant.id, "name": meant.name})
     else:

@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from enalysis.actions import connections as actions
+from enalysis.actions.vendors import Login
 from enalysis.cli import credential, output
 from enalysis.cli.connection import answer, in_words
 from enalysis.cli.session import opened, run
@@ -112,6 +113,7 @@ async def _check(trial: credential.Entered, *, as_json: bool) -> None:
                 runtime.vendors,
                 vendor=trial.spec.key,
                 way=trial.way.key,
+                app=None,
                 plan=trial.plan,
                 fields=trial.fields,
                 now=runtime.clock(),
@@ -165,7 +167,7 @@ async def _client(runtime: Runtime, trial: credential.Entered) -> AsyncIterator[
         if not await quotas.declared(conn, account):
             await quotas.declare(conn, account, trial.way.plan(trial.plan).quotas)
     with output.busy(f"Asking {trial.spec.label}"):
-        async with vendors.draft(_NOBODY, key, account, trial.fields) as client:
+        async with vendors.draft(_NOBODY, Login(trial.spec, trial.way, account, trial.fields)) as client:
             yield client
 
 

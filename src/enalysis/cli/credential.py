@@ -109,12 +109,12 @@ def read(spec: Spec, way: Way, given: Sequence[str] | None, files: Sequence[str]
         raise typer.BadParameter(f"{min(both)} is given by --set too", param_hint="--field-file")
     _warn(way, found)
     found |= {name: _content(known[name], path) for name, path in paths.items()}
-    for field in way.fields:
-        value = _clean(found.get(field.name) or (os.environ.get(variable(field), "") if field.secret else ""))
-        if not value and field.required:
-            value = _clean(_ask(spec, way, field))
-        found[field.name] = value
-        if field.secret:
+    for each in way.fields:
+        value = _clean(found.get(each.name) or (os.environ.get(variable(each), "") if each.secret else ""))
+        if not value and each.required:
+            value = _clean(_ask(spec, way, each))
+        found[each.name] = value
+        if each.secret:
             log.register_secret(value)
     return {name: value for name, value in found.items() if value}
 

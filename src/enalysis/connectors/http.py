@@ -68,7 +68,7 @@ class VendorHTTP:
         ledger: Ledger,
         egress: Egress,
         clock: Callable[[], datetime],
-        limits: HTTPLimits = HTTPLimits(),
+        limits: HTTPLimits | None = None,
         patience: Patience | None = None,
         tokens: TokenSource | None = None,
         circuit: Circuit | None = None,
@@ -77,7 +77,7 @@ class VendorHTTP:
         self.label = label
         self.origin = origin
         self.ledger = ledger
-        self.limits = limits
+        self.limits = limits or HTTPLimits()
         self._egress = egress
         self._clock = clock
         self._patience = patience or Patience()
@@ -183,19 +183,20 @@ class VendorHTTP:
 
     async def _ask(self, call: Call, attempts: int) -> Answer[Any]:
         attempt = 0
-        outcome: Answer[Any] | VendorError | None = None
+        said: VendorError | None = None
         while True:
             attempt += 1
             await self._keep_quiet(call)
             resting = self._resting(call)
             if resting is not None:
                 # What the vendor said itself tells more than that it is left alone from now on.
-                raise outcome or resting from None
+                raise said or resting from None
             outcome, passing = await self._through_circuit(call)
             if isinstance(outcome, Answer):
                 return outcome
+            said = outcome
             if attempt >= attempts or not passing or not await self._pause(call, attempt):
-                raise outcome from None
+                raise said from None
 
     def _check(self, call: Call) -> None:
         """Refuse what cannot be sent before it costs a call; a library would print the value in its error."""

@@ -7,10 +7,10 @@ import math
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -108,6 +108,18 @@ def parse_callback(oauth: OAuth, params: Mapping[str, str]) -> Callback:
         code, error = None, "no_code"
     kept = {n: params[n] for n in oauth.kept if _SHORT_TEXT.fullmatch(params.get(n, ""))}
     return Callback(states.pop() if len(states) == 1 else None, None if error else code, error, kept)
+
+
+def parse_pasted(text: str) -> dict[str, str]:
+    """Return the parameters of what was copied from a vendor's page: a whole address, or its query."""
+    text = text.strip().strip("\"'")
+    query = urlsplit(text).query if "://" in text else text.lstrip("?")
+    return dict(parse_qsl(query, max_num_fields=50)) if "=" in query else {}
+
+
+def with_kept(grant: Grant, kept: Mapping[str, str]) -> Grant:
+    """Return the grant with what came with the callback kept beside it."""
+    return replace(grant, kept={**kept, **grant.kept})
 
 
 async def redeem(

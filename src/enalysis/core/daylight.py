@@ -69,7 +69,7 @@ def lit_around(place: Place, hour: datetime) -> tuple[Window, ...]:
         for part in _lit_on(place, day):
             _join(found, part)
         day += timedelta(days=1)
-    return tuple(part for w in found if (part := w.meet(told)) is not None)
+    return tuple(met for w in found if (met := w.meet(told)) is not None)
 
 
 @lru_cache(maxsize=50_000)

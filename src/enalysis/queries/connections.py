@@ -15,7 +15,7 @@ from enalysis.store import quotas
 from enalysis.store.pool import Database, named_rows
 
 _CONNECTIONS = """
-    select c.id, c.vendor, c.name, c.plan, c.account, c.state, c.fault, c.state_since, c.paused_at, c.last_ok_at,
+    select c.id, c.vendor, c.name, c.way, c.plan, c.account, c.state, c.fault, c.state_since, c.paused_at, c.last_ok_at,
            c.sealed_at,
            (select count(*) from vendor_sites v where v.organization_id = c.organization_id
                 and v.connection_id = c.id) as sites,
@@ -89,7 +89,7 @@ def _row(r: Any, specs: Mapping[str, Spec], budgets: list[Budget]) -> Connection
         label,
         r.name,
         r.plan,
-        r.plan if spec is None else spec.plan(r.plan).label,
+        r.plan if spec is None else spec.way(r.way).plan(r.plan).label,
         state,
         health,
         r.fault or _SENTENCES.get(state, "Collecting"),

@@ -165,7 +165,7 @@ async def set_state(
     ok: bool,
     until: datetime | None = None,
 ) -> bool:
-    """Set the state, its sentence and, where the vendor told it, its end; True where the state is another than before (worth a log line)."""
+    """Set the state, its sentence and its end where one is known; True where it is another than before."""
     row = await (
         await conn.execute(
             "select state from connections where organization_id = %s and id = %s for update",
@@ -183,6 +183,18 @@ async def set_state(
         (state, fault, until, state, now, ok, now, scope.organization, connection),
     )
     return changed
+
+
+async def may_call(scope: Scope, conn: Conn, connection: UUID, *, paused: bool) -> bool:
+    """Tell whether the vendor may be called: the connection has its secret, and is not paused unless that counts."""
+    row = await (
+        await conn.execute(
+            "select sealed is not null and (%s or paused_at is null) from connections"
+            " where organization_id = %s and id = %s",
+            (paused, scope.organization, connection),
+        )
+    ).fetchone()
+    return row is not None and bool(row[0])
 
 
 async def set_clock(scope: Scope, conn: Conn, connection: UUID, clock_ahead_s: float | None) -> None:

@@ -242,9 +242,9 @@ async def claim_due(
             f"select s.organization_id, s.connection_id, c.vendor, s.id from streams s"
             " join connections c on c.organization_id = s.organization_id and c.id = s.connection_id"
             f" where s.enabled and s.{column} <= %(now)s and c.paused_at is null"
-            " and (s.subject = '' or c.state <> all(%(stopped)s))"
-            # Where the vendor said until when, nothing is asked before: a call or a login might prolong it.
-            " and (c.state_until is null or c.state_until <= %(now)s)"
+            " and c.state <> 'disconnected' and (s.subject = '' or c.state <> all(%(stopped)s))"
+            # Of a locked account nothing is asked before its end: a call or a login might prolong it.
+            " and (c.state <> 'account_locked' or c.state_until is null or c.state_until <= %(now)s)"
             " and (s.claimed_until is null or s.claimed_until < %(now)s)"
             " and not exists (select from streams b where b.organization_id = s.organization_id"
             "   and b.connection_id = s.connection_id and b.claimed_until >= %(now)s)"

@@ -70,6 +70,7 @@ async def test(runtime: RuntimeOf, person: SignedIn, sent: Credential) -> Tested
         runtime.vendors,
         vendor=sent.vendor,
         way=sent.way,
+        app=None,
         plan=_plan(runtime, sent),
         fields=_fields(runtime, sent),
         now=runtime.clock(),
@@ -112,7 +113,7 @@ async def connection(runtime: RuntimeOf, person: SignedIn, connection: UUID) -> 
 @router.delete("/{connection}", status_code=204)
 async def remove(runtime: RuntimeOf, person: SignedIn, connection: UUID) -> None:
     """Delete a connection, its credential and what was collected with it; its sites stay."""
-    await actions.remove(person.scope, runtime.db, connection)
+    await actions.remove(person.scope, runtime.db, runtime.vendors, connection, runtime.clock())
 
 
 def _plan(runtime: Runtime, sent: Credential) -> str:

@@ -77,6 +77,7 @@ async def connect(request: Request, runtime: RuntimeOf, person: SignedIn) -> Res
                 runtime.vendors,
                 vendor=spec.key,
                 way=way.key,
+                app=None,
                 plan=plan,
                 fields=given,
                 now=now,
@@ -118,7 +119,7 @@ async def ask_remove(request: Request, runtime: RuntimeOf, person: SignedIn, con
 @router.post("/connections/{connection}/remove")
 async def remove(runtime: RuntimeOf, person: SignedIn, connection: ConnectionID) -> Response:
     """Delete the connection with its credential and what was collected with it."""
-    await actions.remove(person.scope, runtime.db, connection)
+    await actions.remove(person.scope, runtime.db, runtime.vendors, connection, runtime.clock())
     return RedirectResponse("/connections?removed=1", 303)
 
 

@@ -20,6 +20,8 @@ create table vendor_apps (
     check ((sealed is null) = (origin = 'operator'))
 );
 
+-- The owner must see every row to prove the new foreign key; nobody else can look until this commits.
+alter table connections no force row level security;
 alter table connections
     add column way text not null default '',
     add column app_id uuid,
@@ -36,6 +38,7 @@ alter table connections
     -- Reads from the simulators while the vendor has not approved the app; never mixed with real readings.
     add column sandbox boolean not null default false,
     add constraint connections_app foreign key (organization_id, app_id) references vendor_apps (organization_id, id);
+alter table connections force row level security;
 create index connections_app on connections (organization_id, app_id) where app_id is not null;
 create index connections_refresh on connections (refresh_next_at) where refresh_next_at is not null;
 create index connections_account on connections (account);

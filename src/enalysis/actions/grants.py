@@ -1,0 +1,159 @@
+"""Grants: keeping what a consent or a password brought, naming refusals, and having vendors forget."""
+
+import contextlib
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from enalysis.actions.tokens import FIELD, Kept, fresh_of
+from enalysis.actions.vendors import Vendors, keys_of
+from enalysis.connectors import oauth
+from enalysis.connectors.base import AppKind, Spec, Subject, Way
+from enalysis.connectors.oauth import Grant
+from enalysis.core.access import Scope
+from enalysis.core.errors import GrantDead, LoginNeeded, NotFound, Refused, VendorError, WaitingForVendor
+from enalysis.store import apps, connections, consents, credentials, streams
+from enalysis.store.apps import App
+from enalysis.store.connections import Connection
+from enalysis.store.pool import Conn, Database
+
+_REVOKE = "revoke"
+_REVOKE_PAUSE = timedelta(minutes=10)
+
+
+def read_refusal(spec: Spec, way: Way, app: App | None, refused: LoginNeeded) -> VendorError:
+    """Return what a 401 means after its one repeat, as far as the app tells.
+
+    An installer's app that never brought data is not approved yet: nobody needs to sign in again.
+    """
+    pending = way.app is AppKind.PARTNER and app is not None and app.first_ok_at is None
+    if not pending or app is None or isinstance(refused, GrantDead) or refused.operation == "log_in":
+        return refused
+    waiting = WaitingForVendor(
+        f"{spec.label} refuses the data although the sign-in is fresh, and the app “{app.name}” never brought any:"
+        f" it seems to wait for {spec.label}'s approval. Ask {spec.label} to verify it, or use another verified app"
+        " meanwhile. Enalysis looks again by itself, at most every six hours.",
+        vendor=refused.vendor,
+        operation=refused.operation,
+        status=refused.status,
+        code=refused.code,
+        request_id=refused.request_id,
+    )
+    waiting.__cause__ = None
+    return waiting
+
+
+async def begin_streams(scope: Scope, conn: Conn, spec: Spec, connection: UUID, now: datetime) -> None:
+    """Add the streams that find a connection's sites; the others follow from what they find."""
+    for stream in spec.streams:
+        if stream.subject is Subject.CONNECTION:
+            await streams.add_stream(scope, conn, connection, None, stream.name, "", stream.metrics, now)
+
+
+async def save(
+    scope: Scope,
+    db: Database,
+    vendors: Vendors,
+    spec: Spec,
+    way: Way,
+    app: App,
+    grant: Grant,
+    name: str,
+    connection: UUID | None,
+    now: datetime,
+) -> UUID:
+    """Keep a new grant, before anything is done with it, and return its connection.
+
+    Where the organization has a connection of the same app for the same account, the grant becomes that one's:
+    two grants of one account would end each other. A connection that is named keeps its sites and history.
+
+    Raises: Refused: the grant is another account's than the connection's so far.
+    """
+    subject = None if grant.subject is None else vendors.mark(spec.key, grant.subject)
+    if subject is None and grant.kept:
+        subject = vendors.mark(spec.key, repr(sorted(grant.kept.items())))
+    async with db.org(scope) as conn:
+        known = await connections.list_connections(scope, conn)
+    target = next((c for c in known if c.id == connection), None)
+    if connection is not None and target is None:
+        msg = "no such connection"
+        raise NotFound(msg)
+    if target is not None and subject and target.subject_mark and target.subject_mark != subject:
+        msg = (
+            f"this is another account at {spec.label} than the one {target.name!r} reads from; nothing was changed."
+            " Sign in there with the first account, or connect this one as a connection of its own"
+        )
+        raise Refused(msg)
+    if target is None and subject is not None:
+        target = next((c for c in known if c.app_id == app.id and c.subject_mark == subject), None)
+    made = uuid4() if target is None else target.id
+    fresh = await fresh_of(vendors, scope, made, spec.key, grant, None, now)
+    async with db.org(scope) as conn:
+        if target is None:
+            await connections.add_connection(
+                scope, conn, made, spec.key, name or spec.label, app.plan, app.scope, now, way=way.key, app=app.id
+            )
+        else:
+            await connections.move_connection(
+                scope, conn, made, way=way.key, app=app.id, plan=app.plan, account=app.scope, now=now
+            )
+        await credentials.set_grant(scope, conn, made, fresh, subject, now)
+        await begin_streams(scope, conn, spec, made, now)
+        await streams.set_due(scope, conn, made, now)
+        kind, text = ("connected", "connected") if target is None else ("reconnected", "signed in anew")
+        await connections.add_event(scope, conn, made, None, kind, f"{target.name if target else name} {text}", now)
+    return made
+
+
+async def set_waiting(
+    scope: Scope, db: Database, spec: Spec, way: Way, app: App, connection: UUID, now: datetime
+) -> None:
+    """Say that a connection waits for the vendor's approval of its app."""
+    refused = LoginNeeded("", vendor=spec.key, operation="check")
+    waiting = read_refusal(spec, way, app, refused)
+    async with db.org(scope) as conn:
+        await connections.set_state(scope, conn, connection, waiting.state, waiting.message, now, ok=False)
+
+
+async def wipe(scope: Scope, db: Database, vendors: Vendors, connection: Connection, now: datetime) -> UUID | None:
+    """Delete a connection's secret; return the revocation to make, None where the vendor takes none."""
+    spec = vendors.spec(connection.vendor)
+    way = spec.way(connection.way)
+    async with db.org(scope) as conn:
+        sealed = await credentials.wipe(scope, conn, connection.id)
+    if sealed is None or way.oauth is None or way.oauth.revoke_url is None or connection.app_id is None:
+        return None
+    kept = Kept.read(await vendors.unseal_text(scope, connection.id, FIELD, sealed))
+    revocation = uuid4()
+    token = kept.refresh_token or kept.access_token
+    again = await vendors.seal_text(scope, revocation, _REVOKE, token)
+    async with db.org(scope) as conn:
+        await consents.add_revocation(
+            scope, conn, revocation, connection.vendor, connection.way, connection.app_id, again, now
+        )
+    return revocation
+
+
+async def revoke(scope: Scope, db: Database, vendors: Vendors, revocation: UUID, now: datetime) -> bool:
+    """Have a vendor forget a token; True where it did, or where trying on is of no use."""
+    async with db.org(scope) as conn:
+        found = await consents.find_revocation(scope, conn, revocation)
+    if found is None:
+        return True
+    spec = vendors.spec(found.vendor)
+    way = spec.way(found.way)
+    told = now >= found.give_up_at or way.oauth is None
+    if not told and way.oauth is not None:
+        token = await vendors.unseal_text(scope, revocation, _REVOKE, found.sealed)
+        with contextlib.suppress(VendorError, Refused, NotFound):
+            keys = keys_of(await vendors.app_fields(scope, found.app_id))
+            async with db.org(scope) as conn:
+                quota_scope = (await apps.find_app(scope, conn, found.app_id)).scope
+            async with vendors.token_endpoint(scope, spec, way, quota_scope, None) as http:
+                await oauth.revoke(http, way.oauth, keys, token)
+            told = True
+    async with db.org(scope) as conn:
+        if told:
+            await consents.remove_revocation(scope, conn, revocation)
+        else:
+            await consents.put_off_revocation(scope, conn, revocation, now + _REVOKE_PAUSE)
+    return told
