@@ -20,7 +20,9 @@ AT = datetime(2026, 6, 2, 9, tzinfo=UTC)
 _WORDS: Mapping[str, object] = {
     "role": "owner",
     "duration_s": 900,
-    "kind": {"meters": "pv", "devices": "inverter"},
+    "kind": {"meters": "pv", "devices": "inverter", "vendor_apps": "developer"},
+    "origin": {"vendor_apps": "organization"},
+    "state": {"vendor_apps": "verified"},
     "zone": "UTC",
     "valid_until": AT + timedelta(days=1),
 }
