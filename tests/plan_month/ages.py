@@ -87,14 +87,18 @@ class Watch:
         if not self.member.card.daylight_only:
             always.add((since.start - self.told).total_seconds(), (since.end - self.told).total_seconds())
             return
+        dusk = None
         for window in self.light:
             if window.start >= since.end:
                 break
             lit = window.meet(since)
             if lit is not None:
-                # The night brought nothing new: what was told before dawn is complete until dawn.
-                told = max(self.told, window.start)
+                told = self.told
+                if dusk is None or told >= dusk:
+                    # The night brought nothing new: what was told whole after dusk is whole until dawn.
+                    told = max(told, window.start)
                 by_day.add((lit.start - told).total_seconds(), (lit.end - told).total_seconds())
+            dusk = window.end - timedelta(seconds=self.member.card.step_s or MINUTE_S)
 
 
 def light_of(member: Member, span: Window, known: dict[object, list[Window]]) -> list[Window]:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from enalysis.actions.engine import LEASE_S, PER_BATCH
 from enalysis.actions.schedule import CROWD
@@ -16,7 +17,6 @@ from enalysis.queries.needs import need_of
 from enalysis.store import quotas
 from enalysis.store.pool import Conn, Database
 from enalysis.store.quotas import Caller
-from tests.databases import Base
 from tests.plan_month.ages import Ages, Watch, best_by_day_min, even_pace_s, light_of
 from tests.plan_month.scenarios import START, Scenario, members
 from tests.plan_month.vendor import Vendor
@@ -25,6 +25,13 @@ ACCOUNT = "the account"
 # A day to settle: what a fleet costs that nobody has ever asked is no question of the pace.
 _SETTLE = timedelta(days=1)
 _RESTARTS_A_DAY, _LOST_A_WEEK, _CLICKS_A_DAY = 3.0, 1.5, 0.5
+
+
+class Addresses(NamedTuple):
+    """How the app's and the engine's login reach the database of a simulation."""
+
+    app: str
+    engine: str
 
 
 @dataclass
@@ -74,7 +81,7 @@ class Month:
     days: float
     seed: int
     start: datetime
-    base: Base
+    addresses: Addresses
     rows: dict[int, Row] = field(default_factory=dict)
     refused: int = 0
     restarts: int = 0
@@ -96,6 +103,8 @@ class Month:
         self.by_day, self.always = Ages(), Ages()
         self.order = [(self.start, i) for i in self.streams]
         self.demand = 0.0
+        self.restart_at = self.start + self._after(_RESTARTS_A_DAY)
+        self.lose_at = self.start + self._after(_LOST_A_WEEK / 7)
 
     async def run(self, tell: Callable[[str], None]) -> Outcome:
         """Let the month pass."""
@@ -111,7 +120,8 @@ class Month:
                 await self._new_day(workers[0], now)
                 if day % 5 == 0:
                     tell(f"{self.scenario.key}: day {day} of {self.days:g}, {self.vendor.calls:,} calls")
-            if self._happens(_RESTARTS_A_DAY / 86400):
+            if now >= self.restart_at:
+                self.restart_at = now + self._after(_RESTARTS_A_DAY)
                 workers = await self._restart(workers)
             await self._tick(workers, now)
             now = self._next(now, tick)
@@ -120,7 +130,7 @@ class Month:
         return self._outcome()
 
     async def _workers(self) -> list[Database]:
-        made = [Database(self.base.app, self.base.engine, size=1) for _ in range(2)]
+        made = [Database(self.addresses.app, self.addresses.engine, size=1) for _ in range(2)]
         for worker in made:
             await worker.open()
         return made
@@ -178,11 +188,13 @@ class Month:
 
     async def _work(self, worker: Database, share: Sequence[tuple[int, list[int]]], now: datetime) -> None:
         for connection, batch in share:
-            lost = self._happens(_LOST_A_WEEK / 7 / 86400)
+            lost = now >= self.lose_at
+            if lost:
+                self.lose_at = now + self._after(_LOST_A_WEEK / 7)
             await self._poll(worker, connection, batch, now, lost=lost)
 
-    def _happens(self, per_s: float) -> bool:
-        return self.chance.random() < per_s * self.scenario.tick_s
+    def _after(self, times_a_day: float) -> timedelta:
+        return timedelta(days=self.chance.expovariate(times_a_day))
 
     async def _poll(self, worker: Database, connection: int, batch: list[int], now: datetime, *, lost: bool) -> None:
         """Reserve, call and plan a batch; a lost worker reserves and is killed before it calls."""
@@ -251,16 +263,16 @@ class Month:
             watch.pass_until(self.end, self.by_day, self.always)
         limit = next(q.limit for q in self.scenario.offer.quotas if q.window.value == "month")
         watches = list(self.watches.values())
-        best = [
-            best_by_day_min(watches, even_pace_s(watches, self._usable(calls)))
-            for calls in (limit, limit - keep_for_people(limit, QuotaWindow.MONTH))
-        ]
+        renewals = 31 * self.scenario.connections if self.scenario.renews else 0
+        kept = max(renewals, keep_for_people(limit, QuotaWindow.MONTH))
+        best = [best_by_day_min(watches, even_pace_s(watches, self._usable(limit - less))) for less in (renewals, kept)]
         return Outcome(
             self.vendor.calls,
             limit,
             self.by_day.mean_min(),
             self.by_day.share_min(0.95),
-            *best,
+            best[0],
+            best[1],
             self.always.mean_min(),
             self.vendor.violations,
             self.refused,
@@ -269,21 +281,18 @@ class Month:
             self.vendor.most,
         )
 
-    def _usable(self, limit: float) -> float:
-        """Return the calls that are left of the whole quota for news, where everything else is done once."""
-        span_days = (self.end - self.start - _SETTLE) / timedelta(days=1)
-        per_day = limit / 31
-        if self.scenario.renews:
-            per_day -= self.scenario.connections
+    def _usable(self, calls: float) -> float:
+        """Return how many of a month's calls are left for news beside looking up sites and devices."""
+        per_day = calls / 31
         for member in self.streams.values():
             if not member.tells:
                 per_day -= member.card.cost * 86400 / member.card.every_s
-        return per_day * span_days
+        return per_day * ((self.end - self.start - _SETTLE) / timedelta(days=1))
 
 
 async def simulate(
     scenario: Scenario,
-    base: Base,
+    addresses: Addresses,
     tell: Callable[[str], None],
     *,
     days: float = 31,
@@ -291,4 +300,4 @@ async def simulate(
     start: datetime = START,
 ) -> Outcome:
     """Simulate a month, or the first days of one."""
-    return await Month(scenario, days, seed, start, base).run(tell)
+    return await Month(scenario, days, seed, start, addresses).run(tell)
