@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from enalysis.core.access import Scope
-from enalysis.core.coverage import Slot
+from enalysis.core.coverage import Slot, coarsen
 from enalysis.core.errors import NotFound
 from enalysis.core.intervals import day_window, local_day
 from enalysis.core.metrics import Quality
@@ -90,6 +90,8 @@ async def day(scope: Scope, db: Database, site: UUID, wanted: date | None, now: 
     totals = None if known[0] is None else DayTotals(*known[: len(_TOTALS)])
     seconds, *flows = (column or () for column in known[len(_TOTALS) :])
     told: dict[int, tuple[Any, ...]] = dict(zip(seconds, zip(*flows, strict=True), strict=True))
+    slots = int(window.seconds // _QUARTER_S)
+    letters = [coarsen(text, slots) for text in letters]
     nothing: tuple[Any, ...] = (*[None] * 8, 0)
     begin = int(window.start.timestamp())
     quarters = []
@@ -115,7 +117,7 @@ _DAY = f"""
            array(select c.slots from streams s
                  join coverage c on c.organization_id = s.organization_id and c.stream_id = s.id
                  where s.organization_id = %(org)s and s.site_id = %(site)s and 'pv_wh' = any(s.metrics)
-                   and c.day = w.day and c.step_s = %(step_s)s),
+                   and c.day = w.day and c.step_s <= %(step_s)s),
            {", ".join(f"d.{c}" for c in _TOTALS)}, q.*
     from wanted w cross join lateral (
         select array_agg(extract(epoch from start)::int8),
