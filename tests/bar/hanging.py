@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
+
+import procrastinate
 
 from enalysis import jobs
 from enalysis.actions.poll import Deps
@@ -40,7 +41,8 @@ _CONNECTIONS = 12
 # Fewer slots than connections of the vendor that hangs: it fills all it can get.
 _SLOTS = 8
 _JOBS_PER_S = 8
-_PATIENCE_S = 30.0
+# Several times what a job waits at most, and less than a call that hangs.
+_PATIENCE_S = 8.0
 
 
 def _spec(vendor: str) -> Spec:
@@ -161,8 +163,9 @@ async def latencies(
         async with app.open_async(), _worker(order):
             async with asyncio.timeout(60):
                 await _ask(clouds, runtime, app, batches[WELL][0])
-            for _ in range(rounds):
-                for hangs, into in ((False, calm), (True, hung)):
+            for n in range(rounds):
+                # First one, then the other: a machine that grows busy weighs on both alike.
+                for hangs, into in ((False, calm), (True, hung))[:: 1 if n % 2 == 0 else -1]:
                     clouds.hanging = hangs
                     for batch in batches[HANGS]:
                         await _defer(runtime, app, batch)
@@ -176,9 +179,9 @@ async def latencies(
 async def _phase(
     clouds: Clouds,
     runtime: Runtime,
-    app: Any,
+    app: procrastinate.App,
     batches: list[Claimed],
-    phase_s: float,  # noqa: ANN401 - see _defer
+    phase_s: float,
 ) -> list[float | None]:
     """Put jobs on the queue one after the other, and wait for the last one's call."""
     asks = []
@@ -188,7 +191,7 @@ async def _phase(
     return list(await asyncio.gather(*asks))
 
 
-async def _ask(clouds: Clouds, runtime: Runtime, app: Any, batch: Claimed) -> float | None:  # noqa: ANN401 - see _defer
+async def _ask(clouds: Clouds, runtime: Runtime, app: procrastinate.App, batch: Claimed) -> float | None:
     """Put one job on the queue; return how long its call took to come, s, or None where it did not."""
     path = f"/{WELL}/{batch.connection}"
     begun = time.monotonic()
@@ -201,7 +204,7 @@ async def _ask(clouds: Clouds, runtime: Runtime, app: Any, batch: Claimed) -> fl
         return None
 
 
-async def _defer(runtime: Runtime, app: Any, batch: Claimed) -> None:  # noqa: ANN401 - the queue's app has no name here
+async def _defer(runtime: Runtime, app: procrastinate.App, batch: Claimed) -> None:
     async with runtime.db.engine() as conn:
         await jobs.defer(app, conn, batch, backfill=False)
 
