@@ -118,10 +118,19 @@ class Clouds:
     def __init__(self) -> None:
         self.asked: dict[str, asyncio.Future[float]] = {}
         self.hanging = False
+        self._served: set[asyncio.Task[object]] = set()
+
+    async def end(self) -> None:
+        """Wait until every connection is closed; its other side is gone."""
+        self.hanging = False
+        await asyncio.gather(*self._served, return_exceptions=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one line after the other until the client goes."""
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        task = asyncio.current_task()
+        assert task is not None
+        self._served.add(task)
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 path = head.split(b" ", 2)[1].decode()
@@ -133,6 +142,8 @@ class Clouds:
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
                 await writer.drain()
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def latencies(
@@ -173,6 +184,7 @@ async def latencies(
                     into += [t for t in told if t is not None]
                     lost += sum(t is None for t in told)
                 clouds.hanging = False
+        await clouds.end()
     return calm, hung, lost
 
 
