@@ -56,9 +56,9 @@ class Bench:
     sandbox: Sandbox
     clock: Clock
 
-    def account(self, key: str) -> Account:
-        """Return a sandbox account by its key."""
-        return next(a for a in self.sandbox.accounts if a.key == key)
+    def account(self, key: str, vendor: str = "solaredge") -> Account:
+        """Return a sandbox account by its key; vendors may have accounts of the same key."""
+        return next(a for a in self.sandbox.accounts if a.key == key and a.vendor == vendor)
 
     async def add(self, key: str) -> UUID:
         """Connect a sandbox account."""
@@ -127,9 +127,11 @@ async def open_bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     async with db.org(scope) as conn:
         await accounts.add_organization(scope, conn, "Test", keyring.new_organization_key(scope.organization), clock())
     deps = Deps(db, vendors, Partitions(), clock)
-    yield Bench(scope, db, deps, vendors, sandbox, clock)
-    server.should_exit = True
-    await serving
+    try:
+        yield Bench(scope, db, deps, vendors, sandbox, clock)
+    finally:
+        server.should_exit = True
+        await serving
 
 
 @pytest.fixture

@@ -184,6 +184,9 @@ async def latencies(
                     into += [t for t in told if t is not None]
                     lost += sum(t is None for t in told)
                 clouds.hanging = False
+        server.close()
+        # What was under way when the worker ended is accepted still.
+        await asyncio.sleep(0.1)
         await clouds.end()
     return calm, hung, lost
 

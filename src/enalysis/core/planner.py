@@ -20,6 +20,7 @@ _LONG = (QuotaWindow.DAY, QuotaWindow.MONTH)
 _BARELY = 1.001
 # A slot's polls are spread over this many seconds of it, or over more where a minute's quota asks for it.
 _SPREAD_S = 300
+_SPREAD_STEP_S = 60
 _SLOT_S = 900
 # However little there is, a stream is looked at again within a year.
 _SLOWEST_S = 366 * DAY_S
@@ -92,10 +93,7 @@ def plan(
     for budget in budgets:
         by_scope.setdefault(budget.scope, []).append(budget)
     sharing = _sharers(needs, by_scope, others)
-    paces = {
-        s: _Pace(_stretch(sharing[s], b, now), *_drought(sharing[s], b, now), _spread(sharing[s], b))
-        for s, b in by_scope.items()
-    }
+    paces = {s: _pace(sharing[s], b, now) for s, b in by_scope.items()}
     wanted = needs if only is None else [n for n in needs if n.key in only]
     return {need.key: _due(need, by_scope, paces, now) for need in wanted}
 
@@ -148,6 +146,11 @@ def _active_share(need: StreamNeed) -> float:
     return lit_share(need.daylight)
 
 
+def _pace(sharers: Sharers, budgets: Sequence[Budget], now: datetime) -> _Pace:
+    stretch = _stretch(sharers, budgets, now)
+    return _Pace(stretch, *_drought(sharers, budgets, now), _spread(sharers, budgets, stretch))
+
+
 def _stretch(sharers: Sharers, budgets: Sequence[Budget], now: datetime) -> float:
     """Return the factor by which cadences slow down so that the demand of a span fits every limit.
 
@@ -192,14 +195,14 @@ def _drought(sharers: Sharers, budgets: Sequence[Budget], now: datetime) -> tupl
     return worst, until
 
 
-def _spread(sharers: Sharers, budgets: Sequence[Budget]) -> int:
+def _spread(sharers: Sharers, budgets: Sequence[Budget], stretch: float) -> int:
     """Return over how many seconds of a slot to spread calls so that they fit the minute's quota."""
-    calls = sharers.in_a_slot(_SLOT_S)
+    calls = sharers.in_a_slot(_SLOT_S, stretch)
     wanted = [
         calls * SPAN_S[b.quota.window] / max(1, b.quota.limit) for b in budgets if b.quota.window is QuotaWindow.MINUTE
     ]
     # In whole steps, so that one site more does not move every other one's offset.
-    return _SPREAD_S * max([1, *(math.ceil(w / _SPREAD_S) for w in wanted)])
+    return max([_SPREAD_S, *(_SPREAD_STEP_S * math.ceil(w / _SPREAD_STEP_S) for w in wanted)])
 
 
 def _due(need: StreamNeed, by_scope: Mapping[str, Sequence[Budget]], paces: Mapping[str, _Pace], now: datetime) -> Due:

@@ -77,9 +77,15 @@ class Sharers:
         """Return the calls that so many dawns and dusks cost beyond the lit hours."""
         return self._edges * days
 
-    def in_a_slot(self, slot_s: int) -> float:
-        """Return the calls of a slot of the day in which everybody asks."""
-        return self._round + self._others * slot_s / DAY_S / self._lit
+    def in_a_slot(self, slot_s: int, stretch: float) -> float:
+        """Return the most calls of one slot, where everybody asks `stretch` times less often than wanted.
+
+        Streams of the day count their polls back from dusk, and sites of one region have it together: they ask in
+        the same slots however seldom. The others have long dispersed.
+        """
+        by_day = sum(sum(g.costs) for g in self._groups if g.daylight is not None)
+        others = self._others * slot_s / DAY_S / self._lit
+        return by_day + (self._round - by_day + others) / stretch
 
 
 def lit_share(daylight: tuple[Window, ...] | None) -> float:
