@@ -21,6 +21,7 @@ from tests.settings import load
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
 COMMANDS = """\
+budget
 collect
 connection add
 connection list
