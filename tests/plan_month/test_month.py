@@ -39,5 +39,5 @@ async def test_a_ledger_that_grants_everything_is_found_out(base: Base, monkeypa
 
     monkeypatch.setattr(quotas, "take", grant)
     small = replace(scenario("watt-3"), sites=12, connections=3)
-    ours = await simulate(small, Addresses(base.app, base.engine), lambda _: None, days=0.5)
+    ours = await simulate(small, Addresses(base.app, base.engine), lambda _: None, days=1.2)
     assert ours.violations > 0

@@ -105,9 +105,9 @@ class House:
     sandbox: Sandbox
     clock: Clock
 
-    def account(self, key: str) -> Account:
-        """Return an account at a simulated vendor by its key."""
-        return next(a for a in self.sandbox.accounts if a.key == key)
+    def account(self, key: str, vendor: str = "solaredge") -> Account:
+        """Return an account at a simulated vendor by its key; vendors may have accounts of the same key."""
+        return next(a for a in self.sandbox.accounts if a.key == key and a.vendor == vendor)
 
     async def people(self) -> tuple[Scope, str]:
         """Set up the first organization and return its owner's scope and a session of theirs."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from enalysis.actions.grants import read_refusal
 from enalysis.actions.vendors import Client
-from enalysis.connectors.base import Spec
+from enalysis.connectors.base import Spec, Subject
 from enalysis.core.access import Scope
 from enalysis.core.errors import (
     AppFault,
@@ -120,6 +120,11 @@ async def settle(
             _log.log(level, "connection %s (%s) is %s: %s", connection.id, connection.vendor, state, text)
         if changed and connection.state in streams.STOPPED and state not in streams.STOPPED:
             await streams.set_due(scope, conn, connection.id, now)
+        at = until or report.resume_at
+        if changed and state in streams.STOPPED and at is not None:
+            # The one thing that is asked while it lasts, and not only when it would be due anyway.
+            plain = [s.name for s in spec.streams if s.subject is Subject.CONNECTION]
+            await streams.set_due_by_name(scope, conn, connection.id, "", plain, at, "to see whether it came back")
 
 
 # States that end by themselves, at an hour that is kept with them.

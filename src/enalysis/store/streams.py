@@ -240,13 +240,19 @@ async def set_due(scope: Scope, conn: Conn, connection: UUID, now: datetime) -> 
 
 
 async def set_due_by_name(
-    scope: Scope, conn: Conn, connection: UUID, subject: str, names: Iterable[str], now: datetime
+    scope: Scope,
+    conn: Conn,
+    connection: UUID,
+    subject: str,
+    names: Iterable[str],
+    at: datetime,
+    why: str = "an unknown device turned up",
 ) -> None:
-    """Make the named streams of one subject due now, because a device turned up that nobody knows."""
+    """Make the named streams of one subject due at an instant, and say why."""
     await conn.execute(
-        "update streams set next_at = %s, why = 'an unknown device turned up'"
+        "update streams set next_at = %s, why = %s"
         " where organization_id = %s and connection_id = %s and subject = %s and name = any(%s)",
-        (now, scope.organization, connection, subject, list(names)),
+        (at, why, scope.organization, connection, subject, list(names)),
     )
 
 
