@@ -1,6 +1,7 @@
 """The budget as a page and in the API: the same figures, and a sentence on each line."""
 
-from tests.web.conftest import Browser, House, Scope
+from enalysis.core.access import Scope
+from tests.web.conftest import Browser, House
 
 
 async def test_page_and_api_tell_what_is_used_planned_and_kept(house: House, browser: Browser, owner: Scope) -> None:

@@ -60,8 +60,8 @@ def test_control_characters_are_refused_without_repeating_them(text: str) -> Non
 def test_only_the_cards_fields_are_read_and_the_required_ones_missed() -> None:
     given = forms.credential(WAY, {"field-api_key": " ", "field-site": "7", "field-else": "x", "api_key": "y"})
     assert given == {"api_key": "", "site": "7"}
-    assert forms.missing(WAY, given) == {"api_key": "Enter the API key."}
-    assert forms.missing(WAY, {"api_key": "k", "site": ""}) == {}
+    assert forms.missing(WAY.fields, given) == {"api_key": "Enter the API key."}
+    assert forms.missing(WAY.fields, {"api_key": "k", "site": ""}) == {}
 
 
 def test_plans_say_which_figures_are_the_vendors() -> None:
@@ -82,7 +82,9 @@ def test_cards_put_what_cannot_be_used_last() -> None:
     shown = forms.cards({s.key: s for s in (gone, soon, SPEC)})
     assert [(c.label, c.usable) for c in shown] == [("Acme", True), ("Zebra", True), ("Aardvark", False)]
     assert "1 Mar 2027" in shown[1].note
-    assert shown[0].auth == "API key"
+    assert shown[0].asks == ("API key: API key",), shown[0].asks
+    assert [c.label for c in forms.cards({s.key: s for s in (gone, soon, SPEC)}, " zeb ")] == ["Zebra"]
+    assert forms.cards({SPEC.key: SPEC}, "acme nothing") == ()
 
 
 @pytest.mark.parametrize(

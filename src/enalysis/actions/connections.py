@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from enalysis.actions import grants
+from enalysis.actions import grants, meanwhile
+from enalysis.actions.apps import way_of
 from enalysis.actions.grants import read_refusal
 from enalysis.actions.vendors import Login, Vendors, keys_of
 from enalysis.connectors import oauth
 from enalysis.connectors.base import Auth, Check, Spec, Way
 from enalysis.connectors.oauth import Grant
 from enalysis.core.access import Role, Scope
-from enalysis.core.errors import LoginNeeded, Refused, WaitingForVendor
+from enalysis.core.errors import GrantDead, LoginNeeded, Refused, WaitingForVendor
 from enalysis.store import apps, connections, quotas, streams
 from enalysis.store.apps import App
 from enalysis.store.pool import Database
@@ -89,14 +90,23 @@ async def add(
         await connections.set_sealed(scope, conn, connection, sealed, now)
         await grants.begin_streams(scope, conn, spec, connection, now)
         await connections.add_event(scope, conn, connection, None, "connected", f"{name} connected", now)
+        kind, text = grants.first_look(found, None)
+        await connections.add_event(scope, conn, connection, None, kind, text, now)
     return connection, found
 
 
 async def enter_again(
-    scope: Scope, db: Database, vendors: Vendors, connection: UUID, fields: Mapping[str, str], now: datetime
+    scope: Scope,
+    db: Database,
+    vendors: Vendors,
+    connection: UUID,
+    fields: Mapping[str, str],
+    now: datetime,
+    app: UUID | None = None,
 ) -> Check | None:
     """Give a connection its key or password anew; its sites and history stay.
 
+    Args: app: go on through this app, which takes a name and password; None: through the one it has.
     Returns: what the test found, None where the app waits for the vendor. Raises: Refused or VendorError;
     nothing is changed.
     """
@@ -105,11 +115,14 @@ async def enter_again(
         found = await connections.find_connection(scope, conn, connection)
     spec = vendors.spec(found.vendor)
     way = spec.way(found.way)
+    if app is not None:
+        async with db.org(scope) as conn:
+            way = way_of(spec, (await apps.find_app(scope, conn, app)).kind)
     clean = _clean(spec, way, fields)
     if way.app is not None:
-        app, grant = await _log_in(scope, db, vendors, spec, way, found.app_id, clean, now)
-        await grants.save(scope, db, vendors, spec, way, app, grant, found.name, connection, now)
-        return await _first_look(scope, db, vendors, spec, way, app, connection, now)
+        through, grant = await _log_in(scope, db, vendors, spec, way, app or found.app_id, clean, now)
+        await grants.save(scope, db, vendors, spec, way, through, grant, found.name, connection, now)
+        return await _first_look(scope, db, vendors, spec, way, through, connection, now)
     account = vendors.account(found.vendor, clean)
     login = await _own_login(db, vendors, spec, way, found.plan, clean, declare=True)
     check = await _check(scope, vendors, login, now)
@@ -146,7 +159,13 @@ async def refresh(scope: Scope, db: Database, vendors: Vendors, connection: UUID
     if found.app_id is None:
         msg = "this connection has a key that does not expire; there is nothing to renew"
         raise Refused(msg)
-    await vendors.tokens.renew(scope, found, None)
+    try:
+        await vendors.tokens.renew(scope, found, None)
+    except GrantDead as dead:
+        async with db.org(scope) as conn:
+            if await connections.set_state(scope, conn, connection, dead.state, dead.message, now, ok=False):
+                await connections.add_event(scope, conn, connection, None, dead.state, dead.message, now)
+        raise
     async with db.org(scope) as conn:
         await connections.add_event(scope, conn, connection, None, "renewed", f"{found.name}: sign-in renewed", now)
         return (await connections.find_connection(scope, conn, connection)).expires_at
@@ -181,10 +200,13 @@ async def disconnect(scope: Scope, db: Database, vendors: Vendors, connection: U
 
 
 async def remove(scope: Scope, db: Database, vendors: Vendors, connection: UUID, now: datetime) -> None:
-    """Disconnect, and delete the devices and their readings; sites stay. Raises NotFound."""
+    """Disconnect, and delete the devices and their readings; sites stay, but for simulated ones. Raises NotFound."""
     scope.allow(Role.ADMIN)
     async with db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
+    await meanwhile.end(scope, db, vendors, connection, now)
+    if found.sandbox:
+        return
     revocation = await grants.wipe(scope, db, vendors, found, now)
     async with db.org(scope) as conn:
         await connections.remove_connection(scope, conn, connection)
@@ -272,6 +294,10 @@ async def _add_granted(
     connection = await grants.save(scope, db, vendors, spec, way, found, grant, name, None, now)
     if check is None:
         await grants.set_waiting(scope, db, spec, way, found, connection, now)
+    else:
+        async with db.org(scope) as conn:
+            kind, text = grants.first_look(check, None)
+            await connections.add_event(scope, conn, connection, None, kind, text, now)
     return connection, check
 
 

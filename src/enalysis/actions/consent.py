@@ -46,6 +46,7 @@ class Failure(StrEnum):
     VENDOR = "vendor"
     CODE = "code"
     APP = "app"
+    ACCOUNT = "account"
 
 
 class ConsentFailed(Refused):
@@ -172,7 +173,10 @@ async def finish(
     except VendorError as error:
         raise _unredeemed(spec, way, error) from None
     grant = oauth.with_kept(grant, callback.kept)
-    made = await grants.save(scope, db, vendors, spec, way, app, grant, consent.name, consent.connection_id, now)
+    try:
+        made = await grants.save(scope, db, vendors, spec, way, app, grant, consent.name, consent.connection_id, now)
+    except Refused as refused:
+        raise ConsentFailed(Failure.ACCOUNT, str(refused), vendor=spec.key, way=way.key) from None
     return await _look(scope, db, vendors, spec, way, app, made, consent.connection_id == made, now)
 
 
@@ -286,16 +290,21 @@ async def _look(
     """Look once through the new grant, so that the page can say what was found."""
     async with db.org(scope) as conn:
         connection = await connections.find_connection(scope, conn, made)
+    found: Check | None = None
+    trouble: VendorError | None = None
     try:
         async with vendors.client(scope, connection, Caller.PERSON) as client:
-            return Finished(made, renewed, await client.connector.check(now), None)
+            found = await client.connector.check(now)
     except LoginNeeded as refused:
-        trouble: VendorError = grants.read_refusal(spec, way, app, refused)
+        trouble = grants.read_refusal(spec, way, app, refused)
     except VendorError as error:
         trouble = error
     if isinstance(trouble, WaitingForVendor):
         await grants.set_waiting(scope, db, spec, way, app, made, now)
-    return Finished(made, renewed, None, trouble)
+    async with db.org(scope) as conn:
+        kind, text = grants.first_look(found, trouble)
+        await connections.add_event(scope, conn, made, None, kind, text, now)
+    return Finished(made, renewed, found, trouble)
 
 
 def _consent_way(spec: Spec, app: App) -> tuple[Way, OAuth]:

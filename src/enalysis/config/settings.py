@@ -127,7 +127,10 @@ class Settings:
     sandbox_allowed: bool = field(
         default=False,
         metadata=_read_by(
-            values.parse_yes_or_no, "Whether SANDBOX_URL may be set although PUBLIC_URL is public.", "`false`"
+            values.parse_yes_or_no,
+            "Whether vendors may be simulated although PUBLIC_URL is public: all of them by SANDBOX_URL, or those "
+            "of connections that wait for a vendor's approval.",
+            "`false`",
         ),
     )
     log_level: str = field(

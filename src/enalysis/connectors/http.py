@@ -72,6 +72,7 @@ class VendorHTTP:
         patience: Patience | None = None,
         tokens: TokenSource | None = None,
         circuit: Circuit | None = None,
+        proven: bool = False,
     ) -> None:
         self.vendor = vendor
         self.label = label
@@ -85,6 +86,9 @@ class VendorHTTP:
         self._circuit = circuit
         # The token that last got an answer: refusing it later says something of the call, not of the token.
         self._proven: str | None = None
+        self._begins_proven = proven
+        # How often a refused token was renewed here.
+        self.renewals = 0
         self._transport: httpx2.AsyncBaseTransport | None = None
         # How far our clock is ahead of the vendor's, s, by its last answer; None: it told no time.
         self.clock_ahead_s: float | None = None
@@ -134,15 +138,22 @@ class VendorHTTP:
         if self._tokens is None:
             return await ask(headers)
         token = await self._tokens.current()
+        if self._begins_proven:
+            self._proven, self._begins_proven = token, False
         try:
             answer = await ask({**headers, "authorization": f"Bearer {token}"})
         except LoginNeeded as refused:
             if refused.status != _UNAUTHORIZED or token == self._proven:
                 raise
             token = await self._tokens.renew(token)
+            self.renewals += 1
             answer = await ask({**headers, "authorization": f"Bearer {token}"})
         self._proven = token
         return answer
+
+    def distrust(self) -> None:
+        """Let the next refusal be about the token again, whatever it was good for before."""
+        self._proven, self._begins_proven = None, False
 
     async def post(
         self,
@@ -220,10 +231,7 @@ class VendorHTTP:
         loop = asyncio.get_running_loop()
         while (quiet_s := self._patience.quiet_until - loop.time()) > 0:
             if self._patience.quiet_until >= call.deadline:
-                error = self._error(call, QUIET)
-                if isinstance(error, Unavailable):
-                    error.retry_after_s = quiet_s
-                raise error
+                raise self._away(call, QUIET, quiet_s)
             await asyncio.sleep(quiet_s)
 
     async def _pause(self, call: Call, attempt: int) -> bool:
@@ -239,25 +247,19 @@ class VendorHTTP:
     def _resting(self, call: Call) -> VendorError | None:
         """Return why no call may be made while the vendor is left alone, or None and count it as made."""
         wait_s = 0.0 if self._circuit is None else self._circuit.ask(call.operation, self._clock())
-        if wait_s <= 0:
-            return None
-        error = self._error(call, RESTING)
-        if isinstance(error, Unavailable):
-            error.retry_after_s = wait_s
-        return error
+        return self._away(call, RESTING, wait_s) if wait_s > 0 else None
 
     async def _through_circuit(self, call: Call) -> tuple[Answer[Any] | VendorError, bool]:
         if self._circuit is None:
             return await self._attempt(call)
-        told = False
         try:
             outcome, passing = await self._attempt(call)
-            good, told = not isinstance(outcome, Unavailable), True
-            self._circuit.report(call.operation, self._clock(), _RANDOM.random(), good=good)
-        finally:
+        except BaseException:
             # Cancelled, or the ledger had nothing left: that says nothing of the vendor.
-            if not told:
-                self._circuit.abandon(call.operation)
+            self._circuit.abandon(call.operation)
+            raise
+        good = not isinstance(outcome, Unavailable)
+        self._circuit.report(call.operation, self._clock(), _RANDOM.random(), good=good)
         return outcome, passing
 
     async def _attempt(self, call: Call) -> tuple[Answer[Any] | VendorError, bool]:
@@ -359,6 +361,12 @@ class VendorHTTP:
             wait_s = _RANDOM.uniform(wait_s / 2, wait_s)
             self._patience.spent_in_a_row += 1
         return head.at + timedelta(seconds=wait_s)
+
+    def _away(self, call: Call, verdict: Verdict, wait_s: float) -> VendorError:
+        error = self._error(call, verdict)
+        if isinstance(error, Unavailable):
+            error.retry_after_s = wait_s
+        return error
 
     def _error(
         self,

@@ -57,6 +57,7 @@ class Views:
             sentence=formats.sentence,
             pace=budget_words.span,
             calls=formats.digits,
+            span=formats.span,
         )
 
     def text(self, request: Request, template: str, context: dict[str, object]) -> str:
@@ -67,9 +68,11 @@ class Views:
             {
                 "person": person,
                 "may_write": person is not None and person.scope.role in _WRITERS,
+                "may_operate": person is not None and person.scope.role is not Role.VIEWER,
                 "path": request.url.path,
                 "now": state.runtime.clock(),
                 "sandbox": state.runtime.sandbox,
+                "may_simulate": state.runtime.vendors.may_simulate,
                 "open_cookie": not state.address.sealed,
                 "form_token": auth.form_token(request),
                 **context,
