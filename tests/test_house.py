@@ -23,7 +23,18 @@ LONGEST_FUNCTION = 60
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "misc", "manager", "data"}
 # `base` says nothing, except as the contract file of a family of plug-ins.
 BASE_ALLOWED_IN = {"connectors", "feeds", "notifiers"}
-SHARED_CONNECTOR_FILES = {"__init__", "base", "http", "oauth", "modbus", "registry", "wire", "verdicts", "calls"}
+SHARED_CONNECTOR_FILES = {
+    "__init__",
+    "base",
+    "calls",
+    "http",
+    "modbus",
+    "oauth",
+    "registry",
+    "values",
+    "verdicts",
+    "wire",
+}
 # Companies and products of the field, whether a connector for them exists yet or not.
 KNOWN_VENDORS = {
     "enphase",

@@ -133,7 +133,7 @@ def test_what_the_vendor_tells_is_the_world_within_the_band(
     for one in told:
         truth = world.energy(one.start, one.start + timedelta(seconds=one.duration_s))
         assert one.metric in INTERVAL_METRICS
-        assert abs(one.value - getattr(truth, one.metric.value)) <= simulated.band(one.metric)
+        assert abs(one.value - getattr(truth, one.metric.value)) <= simulated.band(one)
 
 
 @pytest.mark.parametrize("minutes", [0, 4, 5, 9, 14, 16, 31])

@@ -49,7 +49,7 @@ def test_the_view_is_the_world_within_the_band(sandbox: Sandbox, site: str, day:
     assert len(told) > 30
     for one in told:
         truth = world.energy(one.start, one.start + timedelta(seconds=one.duration_s))
-        assert abs(one.value - getattr(truth, one.metric.value)) <= cloud_.band(one.metric)
+        assert abs(one.value - getattr(truth, one.metric.value)) <= cloud_.band(one)
 
 
 def test_night_is_null_dawn_is_zero_and_the_open_quarter_is_null(sandbox: Sandbox) -> None:

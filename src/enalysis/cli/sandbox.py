@@ -41,7 +41,11 @@ def sandbox(
             "label": a.label,
             "plan": a.plan.key,
             "plan_documented": a.plan.documented,
+            "way": a.way,
             "credentials": dict(a.credentials),
+            "app": dict(a.app),
+            "app_label": a.app_label,
+            "login": dict(a.login),
             "sites": len(a.sites),
         }
         for a in made.accounts
@@ -51,8 +55,9 @@ def sandbox(
         typer.echo(json.dumps({"url": url, "control_token": token, "accounts": accounts, "figures": figures}))
     else:
         typer.echo(f"SANDBOX_URL={url}")
-        for account in accounts:
-            typer.echo(f"  {account['vendor']}  {account['label']}  plan {account['plan']}  {account['credentials']}")
+        for a in made.accounts:
+            entered = {**a.app, **a.login, **a.credentials}
+            typer.echo(f"  {a.vendor}  {a.label}  plan {a.plan.key}  {entered}")
     config = uvicorn.Config(made.app, access_log=False, log_level="warning", **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     if with_parent:

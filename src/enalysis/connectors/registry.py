@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from enalysis.connectors import solaredge
+from enalysis.connectors import enphase, solaredge
 from enalysis.connectors.base import Connector, Spec
 from enalysis.connectors.http import VendorHTTP
 
@@ -17,5 +17,6 @@ class Entry:
 
 
 CONNECTORS: dict[str, Entry] = {
+    enphase.SPEC.key: Entry(enphase.SPEC, enphase.Enphase),
     solaredge.SPEC.key: Entry(solaredge.SPEC, solaredge.SolarEdge),
 }

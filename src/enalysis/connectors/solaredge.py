@@ -1,4 +1,4 @@
-"""SolarEdge with a fleet key: what its refusals mean, the client, and the card."""
+"""SolarEdge with a fleet key or an owner's consent: what its refusals mean, and the client."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,10 @@ from typing import TypeVar
 
 import msgspec
 
-from enalysis.connectors.base import Auth, Batch, Check, Field, FoundSite, Plan, Spec, Stream, Subject, Way
+from enalysis.connectors.base import Batch, Check, FoundSite
 from enalysis.connectors.calls import Refusal
 from enalysis.connectors.http import VendorHTTP
+from enalysis.connectors.solaredge_card import RANGE_S, SPEC
 from enalysis.connectors.solaredge_series import (
     Told,
     gather,
@@ -35,48 +36,51 @@ from enalysis.connectors.solaredge_wire import (
     parse_overview,
     parse_site,
     parse_sites,
-    text,
 )
+from enalysis.connectors.values import text
 from enalysis.core.errors import BadPayload, Forbidden, LoginNeeded, QuotaSpent, Retired, VendorError
 from enalysis.core.intervals import Window, ceil_time, floor_time
-from enalysis.core.metrics import Metric
-from enalysis.core.quotas import Quota, QuotaScope, QuotaWindow
-from enalysis.core.sites import DeviceKind
+from enalysis.core.quotas import QuotaWindow
+
+__all__ = ["SPEC", "SolarEdge", "explain"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=VendorError)
 
-# The longest range of quarter-hours that is documented; longer ones were seen to work, but not everywhere.
-_RANGE_S = 12 * 3600
-_RANGE = timedelta(seconds=_RANGE_S)
+_RANGE = timedelta(seconds=RANGE_S)
 _PAGE_SIZE, _MOST_PAGES = 1000, 100
 # Nobody outside knows the day on which a month's credits come back, so we look four times a day.
 _CREDITS_PROBE = timedelta(hours=6)
 _MINUTE = timedelta(minutes=1)
+_KEY_REFUSED = (
+    "SolarEdge refused the key. Create a fleet key at developer.solaredge.com and connect it."
+    " Keys of the retired V1 API do not work."
+)
+_CONSENT_REFUSED = (
+    "SolarEdge refused the owner's consent: it was withdrawn, or its 24 months are over. Sign in at SolarEdge again."
+)
 
 
-def explain(refusal: Refusal) -> VendorError | None:
-    """Name what a refusal means; None leaves it to the table that all vendors share."""
+def explain(refusal: Refusal, *, consent: bool = False) -> VendorError | None:
+    """Name what a refusal means; None leaves it to the table that all vendors share.
+
+    Args: consent: an owner's consent was sent, else a fleet key.
+    """
+    what = "consent" if consent else "key"
     site = f"site {refusal.subject}" if refusal.subject else "the account's sites"
     match refusal.status:
         case 400:
             return _error(BadPayload, refusal, "SolarEdge refused the range or the resolution asked for.")
         case 401:
-            return _error(
-                LoginNeeded,
-                refusal,
-                "SolarEdge refused the key. Create a fleet key at developer.solaredge.com and connect it."
-                " Keys of the retired V1 API do not work.",
-            )
+            return _error(LoginNeeded, refusal, _CONSENT_REFUSED if consent else _KEY_REFUSED)
         case 403:
-            return _error(
-                Forbidden,
-                refusal,
-                f"SolarEdge does not let this key read {site}: the account has no access, the key lacks the"
-                " scope, or the plan does not include this call.",
+            said = (
+                f"SolarEdge does not let this {what} read {site}: the account has no access, the {what} lacks the"
+                " scope, or the plan does not include this call."
             )
+            return _error(Forbidden, refusal, said)
         case 404 if refusal.subject and _problem(refusal).get("detail") != "Unknown endpoint":
-            return _error(Forbidden, refusal, f"SolarEdge knows no {site} that this key may read.")
+            return _error(Forbidden, refusal, f"SolarEdge knows no {site} that this {what} may read.")
         case 410:
             return _error(Retired, refusal, "SolarEdge has switched this API off for good: update Enalysis.")
         case 429:
@@ -129,22 +133,30 @@ def _query(span: Window) -> tuple[tuple[str, str], ...]:
     return (("from", start), ("to", end), ("resolution", "QUARTER_HOUR"))
 
 
+def _check_ref(operation: str, ref: str) -> None:
+    """Raise BadPayload unless a site's reference is a plain number, for it goes into a path."""
+    if re.fullmatch(r"[1-9][0-9]{0,17}", ref) is None:
+        raise bad_payload(operation, "a site's reference at SolarEdge is a number")
+
+
 class SolarEdge:
-    """One fleet key at SolarEdge."""
+    """One fleet key at SolarEdge, or one owner's consent, which opens the one site it was given for."""
 
     def __init__(self, http: VendorHTTP, credential: Mapping[str, str]) -> None:
         self.spec = SPEC
         self._http = http
         self._key = credential.get("api_key", "").strip()
+        # The callback told it, beside the code; without a key it is all that can be read.
+        self._only = None if self._key else credential.get("site_id", "").strip()
 
     async def check(self, now: datetime) -> Check:
-        """Prove the key with one call; two more tell how its first active site does.
+        """Prove the key or the consent with one call; two more tell how its first active site does.
 
         Energy is today's, from the site's midnight; power is the mean of the newest quarter of an hour that
         holds any, and last_update is when that ended. A fleet beyond the first 1,000 sites is not counted.
         """
-        page = await self._page(1)
-        sites = parse_sites(page)
+        bodies = (await self._page(1)).sites.site if self._only is None else [await self._site(self._only)]
+        sites = [parse_site(body) for body in bodies]
         if not sites:
             return Check(sites=0)
         first = next((at for at, site in enumerate(sites) if site.active), 0)
@@ -165,12 +177,18 @@ class SolarEdge:
             capacity_wp=sum(known) if known else None,
             current_power_w=power_w,
             energy_today_wh=energy_today_wh,
-            status=text(page.sites.site[first].activation_status),
+            status=text((bodies[first].site or bodies[first]).activation_status),
             last_update=at,
         )
 
     async def discover(self, now: datetime) -> tuple[FoundSite, ...]:  # noqa: ARG002 - the contract's signature
-        """Return every site of the key. Raises BadPayload where the pages repeat or never end."""
+        """Return every site of the key, or the one of the consent.
+
+        Raises BadPayload where the pages repeat or never end.
+        """
+        if self._only is not None:
+            # A token may not read the list of sites.
+            return (parse_site(await self._site(self._only)),)
         found: dict[str, FoundSite] = {}
         for number in range(1, _MOST_PAGES + 1):
             sites = parse_sites(await self._page(number))
@@ -186,9 +204,7 @@ class SolarEdge:
         """Fetch one stream for a site's id; no window means the last 12 h, a longer one several calls."""
         if stream == "sites":
             return Batch(sites=await self.discover(now))
-        # It goes into a path, so whatever is not a plain number stays out.
-        if re.fullmatch(r"[1-9][0-9]{0,17}", subject) is None:
-            raise bad_payload(stream, "a site's reference at SolarEdge is a number")
+        _check_ref(stream, subject)
         if stream == "inventory":
             return await self._inventory(subject, now)
         window = window or Window(now - _RANGE, now)
@@ -196,7 +212,7 @@ class SolarEdge:
         if start >= end:
             return Batch()
         asked = Window(start, end)
-        tolds = [await self._ask(stream, subject, part) for part in asked.chunks(_RANGE_S)]
+        tolds = [await self._ask(stream, subject, part) for part in asked.chunks(RANGE_S)]
         return gather(tolds, asked, now)
 
     async def _ask(self, stream: str, site: str, asked: Window) -> Told:
@@ -214,9 +230,7 @@ class SolarEdge:
         raise bad_payload(stream, "SolarEdge has no such stream")
 
     async def _inventory(self, site: str, now: datetime) -> Batch:
-        found = parse_site(await self._get("site", f"/sites/{site}", SiteBody, site=site))
-        if found.ref != site:
-            raise bad_payload("site", "SolarEdge answered for another site")
+        found = parse_site(await self._site(site))
         kinds = [("types", kind) for kind in KINDS]
         devices = await self._get("devices", f"/sites/{site}/devices", list[DeviceBody], kinds, site)
         series: Mapping[str, Mapping[str, object]] = {}
@@ -230,6 +244,13 @@ class SolarEdge:
                 # The devices are known all the same; what they measure shows once the plan allows a look.
                 pass
         return Batch(sites=(found,), devices=parse_devices(devices, site, series))
+
+    async def _site(self, ref: str) -> SiteBody:
+        _check_ref("site", ref)
+        body = await self._get("site", f"/sites/{ref}", SiteBody, site=ref)
+        if parse_site(body).ref != ref:
+            raise bad_payload("site", "SolarEdge answered for another site")
+        return body
 
     async def _page(self, number: int) -> SitesBody:
         paging = (("page", str(number)), ("sites-in-page", str(_PAGE_SIZE)))
@@ -248,7 +269,7 @@ class SolarEdge:
             path,
             into=into,
             params=params,
-            headers={"X-API-Key": self._key},
+            headers={"X-API-Key": self._key} if self._key else {},
             subject=site,
             explain=self._explain,
             seen=self._seen,
@@ -257,101 +278,12 @@ class SolarEdge:
 
     def _explain(self, refusal: Refusal) -> VendorError | None:
         # A body that repeats the key is not read at all.
-        return explain(replace(refusal, body=b"") if self._key.encode() in refusal.body else refusal)
+        if self._key and self._key.encode() in refusal.body:
+            refusal = replace(refusal, body=b"")
+        return explain(refusal, consent=self._only is not None)
 
     async def _seen(self, headers: Mapping[str, str]) -> None:
         limit = _count(headers, "x-ratelimit-limit-minute")
         left = _count(headers, "x-ratelimit-remaining-minute")
         if limit and left is not None and left <= limit:
             await self._http.ledger.observe(QuotaWindow.MINUTE, limit, left)
-
-
-def _quarter_hours(name: str, label: str, *metrics: Metric, needs: DeviceKind | None = None) -> Stream:
-    # How late a closed bucket appears is not documented: one client waits 90 s, users saw a quarter of an
-    # hour. Five minutes are chosen, and what is later still is asked for again.
-    return Stream(
-        name,
-        label,
-        every_s=900,
-        cost=1,
-        window_s=_RANGE_S,
-        delay_s=300,
-        step_s=STEP_S,
-        daylight_only=needs is None,
-        backfill=True,
-        needs=frozenset({needs.value}) if needs else frozenset(),
-        metrics=metrics,
-    )
-
-
-_PLANS = (
-    Plan(
-        "free",
-        "Free",
-        (
-            Quota(QuotaScope.ACCOUNT, QuotaWindow.MONTH, 2000),
-            Quota(QuotaScope.ACCOUNT, QuotaWindow.MINUTE, 10),
-        ),
-        "2,000 calls a month, from a billing day that only SolarEdge knows, and 10 a minute: documented.",
-    ),
-    Plan(
-        "business",
-        "Business",
-        (
-            Quota(QuotaScope.ACCOUNT, QuotaWindow.MONTH, 200_000, chosen=True),
-            Quota(QuotaScope.ACCOUNT, QuotaWindow.MINUTE, 300, chosen=True),
-        ),
-        "SolarEdge publishes no figures for paid plans: 200,000 a month and 300 a minute are our choice.",
-    ),
-)
-
-SPEC = Spec(
-    key=VENDOR,
-    label="SolarEdge",
-    origin="https://monitoringapi.solaredge.com/v2",
-    hosts=("monitoringapi.solaredge.com",),
-    docs_url="https://api-docs.solaredge.com",
-    ways=(
-        Way(
-            "fleet_key",
-            "Fleet Access key",
-            Auth.API_KEY,
-            _PLANS,
-            (
-                Field(
-                    "api_key",
-                    "Fleet API key",
-                    "The key of an app with Fleet Access. Keys of the retired V1 API do not work.",
-                    secret=True,
-                ),
-            ),
-            where_to_find="Sign in at developer.solaredge.com, create an app with Fleet Access, copy its API key.",
-            note="For installers and fleets: one key reads every site of the account.",
-        ),
-    ),
-    streams=(
-        Stream("sites", "Sites of the account", every_s=86400, cost=1, subject=Subject.CONNECTION),
-        Stream("inventory", "A site and its devices", every_s=7 * 86400, cost=3),
-        _quarter_hours("energy", "PV energy of the site", Metric.PV_WH),
-        _quarter_hours(
-            "meters",
-            "Energy of the meters",
-            Metric.GRID_IMPORT_WH,
-            Metric.GRID_EXPORT_WH,
-            Metric.PV_WH,
-            Metric.LOAD_WH,
-            needs=DeviceKind.METER,
-        ),
-        _quarter_hours(
-            "storage",
-            "Energy and charge of the batteries",
-            Metric.BATTERY_CHARGE_WH,
-            Metric.BATTERY_DISCHARGE_WH,
-            Metric.SOC_PCT,
-            needs=DeviceKind.BATTERY,
-        ),
-    ),
-    status_note="V1 of this API was switched off in November 2026; this is V2.",
-    # How far back quarter-hours are kept is not documented: a year is chosen.
-    history_days=365,
-)

@@ -9,7 +9,6 @@ import msgspec
 
 from enalysis.connectors.base import Batch
 from enalysis.connectors.solaredge_wire import (
-    NULL,
     STEP_S,
     MetersBody,
     Period,
@@ -18,9 +17,8 @@ from enalysis.connectors.solaredge_wire import (
     SeriesBody,
     StorageBody,
     bad_payload,
-    number,
-    text,
 )
+from enalysis.connectors.values import NULL, number, text
 from enalysis.core.errors import UnknownUnit
 from enalysis.core.intervals import Window, ceil_time, floor_time
 from enalysis.core.metrics import Metric, Quality

@@ -1,26 +1,23 @@
 """What SolarEdge sends: the shapes of its answers, and the sites and devices they tell of; no I/O."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import date
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from enalysis.connectors.base import FoundDevice, FoundSite
-from enalysis.core.errors import BadPayload, UnknownUnit
-from enalysis.core.metrics import INFO, Metric
+from enalysis.connectors.values import NULL, day, number_or_none, text, zone
+from enalysis.core.errors import BadPayload
+from enalysis.core.metrics import Metric
 from enalysis.core.sites import DeviceKind, MeterKind
 from enalysis.core.units import watt_hours_per, watts_per
 
 VENDOR = "solaredge"
 STEP_S = 900
-NULL = msgspec.Raw(b"null")
 # Every series is asked for in this resolution; the sums of another one would be stored as if they were ours.
 Quarter = Literal["QUARTER_HOUR"]
 KINDS = {"INVERTER": DeviceKind.INVERTER, "METER": DeviceKind.METER, "BATTERY": DeviceKind.BATTERY}
 
-_NUMBER: msgspec.json.Decoder[float | None] = msgspec.json.Decoder(float | None)
 # What a meter measures shows in the names of its series. Production is left out: the site's total feeds pv
 # already, and the two would add up.
 _METER_FEEDS = {
@@ -151,10 +148,10 @@ def parse_site(body: SiteBody) -> FoundSite:
     return FoundSite(
         ref=str(body.site_id),
         name=text(body.name) or f"Site {body.site_id}",
-        zone=_zone(place.get("timezone")),
+        zone=zone(place.get("timezone")),
         address=", ".join(part for part in parts if part) or text(body.location),
         capacity_wp=round(peak_w, 3) if peak_w else None,
-        installed_on=_day(body.installation_date),
+        installed_on=day(body.installation_date),
         active=status is None or status.upper() == "ACTIVE",
     )
 
@@ -201,39 +198,6 @@ def parse_overview(body: OverviewBody, site: str) -> float | None:
     return number_or_none(Metric.PV_WH, body.production.total, body.production.unit, watt_hours_per)
 
 
-def text(value: object) -> str | None:
-    """Return a vendor's text without control characters, at most 200 long; None for anything but a text."""
-    if not isinstance(value, str):
-        return None
-    return "".join(c for c in value if c.isprintable()).strip()[:200] or None
-
-
-def number(metric: Metric, raw: msgspec.Raw, scale: float) -> float:
-    """Return a value times `scale`, in the unit of the metric.
-
-    Raises ValueError, with the reason, for what is no finite number or cannot be true of the metric.
-    """
-    try:
-        told = _NUMBER.decode(raw)
-    except msgspec.MsgspecError:
-        told = None
-    if told is None:
-        raise ValueError("not a finite number")
-    # Adding zero turns a negative zero into zero.
-    info, value = INFO[metric], told * scale + 0.0
-    if not info.low <= value <= info.high:
-        raise ValueError(f"outside {info.low:g} to {info.high:g} {info.unit}")
-    return value
-
-
-def number_or_none(metric: Metric, raw: msgspec.Raw, unit: object, scale_of: Callable[[str], float]) -> float | None:
-    """Return a value in the unit of the metric, or None where it or its unit is none."""
-    try:
-        return number(metric, raw, scale_of(str(unit)))
-    except (ValueError, UnknownUnit):
-        return None
-
-
 def bad_payload(operation: str, message: str) -> BadPayload:
     """Build the error for an answer that is not what SolarEdge documents."""
     return BadPayload(message, vendor=VENDOR, operation=operation)
@@ -246,19 +210,3 @@ def _feeds(kind: DeviceKind, series: Collection[str]) -> frozenset[MeterKind]:
         case DeviceKind.METER:
             return frozenset(_METER_FEEDS[name] for name in series if name in _METER_FEEDS)
     return frozenset()
-
-
-def _zone(value: object) -> str | None:
-    """Return the name where it is a zone of the IANA database."""
-    try:
-        return ZoneInfo(text(value) or "").key
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
-
-
-def _day(value: object) -> date | None:
-    """Return the calendar day a stamp begins with; rubbish is no day."""
-    try:
-        return date.fromisoformat((text(value) or "")[:10])
-    except ValueError:
-        return None

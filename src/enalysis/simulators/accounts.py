@@ -3,7 +3,7 @@
 import calendar
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -29,6 +29,9 @@ class Account:
     Attributes:
         key: name in the sandbox. credentials: what a person enters to connect, by the name of the field.
         sites: keys of the worlds it may read. billed_from: when its billing months begin.
+        way: by which of the vendor's ways it is connected. app: `client_id`, `client_secret` and `api_key` of
+            the application it is connected by, empty where none is needed; app_label: the application's name.
+        login: `username` and `password` at the vendor, typed on its consent page or given by an installer.
     """
 
     vendor: str
@@ -38,6 +41,10 @@ class Account:
     plan: Plan
     sites: tuple[str, ...]
     billed_from: datetime
+    way: str = ""
+    app: Mapping[str, str] = field(default_factory=dict)
+    app_label: str = ""
+    login: Mapping[str, str] = field(default_factory=dict)
 
 
 class Verdict(StrEnum):
@@ -93,6 +100,15 @@ class Tally:
     def remaining_minute(self, now: datetime) -> int:
         """Return how many calls the current minute still allows."""
         return max(0, self.plan.per_minute - self.minute(now))
+
+
+def tallies_of(accounts: Iterable[Account]) -> dict[str, Tally]:
+    """Return a tally for each account, by its key; the accounts of one app share one."""
+    shared: dict[str, Tally] = {}
+    return {
+        a.key: shared.setdefault(a.app.get("client_id") or f"account {a.key}", Tally(a.plan, a.billed_from))
+        for a in accounts
+    }
 
 
 def minute_left_s(now: datetime) -> int:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -151,15 +151,21 @@ def down(fault: Fault) -> Response:
     return Response(b"Service Unavailable", 503, headers, "text/plain")
 
 
-def spoil(response: Response, faults: Iterable[FaultKind]) -> Response:
-    """Return the answer with its body and type spoiled; headers that are not about the body stay."""
+def spoil(response: Response, faults: Iterable[FaultKind], measured: Container[str] = ()) -> Response:
+    """Return the answer with its body and type spoiled; headers that are not about the body stay.
+
+    Args: measured: names of the fields that hold measurements as whole numbers; other whole numbers are ids.
+    """
     kinds = frozenset(faults)
+    if not response.headers.get("content-type", "").startswith("application/json"):
+        # A page has no numbers and no lists.
+        kinds -= {FaultKind.NAN, FaultKind.HOLLOW}
     kept = {k: v for k, v in response.headers.items() if k not in {"content-length", "content-type"}}
     body, media_type = bytes(response.body), response.headers.get("content-type", "application/json")
     if FaultKind.NAN in kinds:
-        body = json.dumps(_change(json.loads(body), FaultKind.NAN)).encode()
+        body = json.dumps(_change(json.loads(body), FaultKind.NAN, measured)).encode()
     if FaultKind.HOLLOW in kinds:
-        body = json.dumps(_change(json.loads(body), FaultKind.HOLLOW)).encode()
+        body = json.dumps(_change(json.loads(body), FaultKind.HOLLOW, measured)).encode()
     if FaultKind.TRUNCATED in kinds:
         body = body[: len(body) * 2 // 3]
     if FaultKind.EMPTY in kinds:
@@ -212,13 +218,13 @@ def _start(response: Response) -> Message:
     return {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
 
 
-def _change(value: object, kind: FaultKind) -> object:
+def _change(value: object, kind: FaultKind, measured: Container[str], name: str = "") -> object:
     if isinstance(value, dict):
-        return {k: _change(v, kind) for k, v in value.items()}
+        return {k: _change(v, kind, measured, k) for k, v in value.items()}
     if isinstance(value, list):
-        return [] if kind is FaultKind.HOLLOW else [_change(v, kind) for v in value]
-    # Ids and counts are whole numbers in JSON, measurements are not.
-    return float("nan") if kind is FaultKind.NAN and isinstance(value, float) else value
+        return [] if kind is FaultKind.HOLLOW else [_change(v, kind, measured, name) for v in value]
+    number = isinstance(value, float) or (isinstance(value, int) and name in measured)
+    return float("nan") if kind is FaultKind.NAN and number else value
 
 
 @cache

@@ -8,6 +8,8 @@ from enalysis.simulators.weather import Array
 from enalysis.simulators.world import Awkward, Spell, WorldSite
 
 _GRID = frozenset({MeterKind.GRID})
+# Which site of the crowd has a gateway that is nearly always away.
+_SILENT = 7
 _ALL = frozenset({MeterKind.GRID, MeterKind.PV, MeterKind.LOAD})
 
 # A household: one site with everything, one with panels only in a zone of +05:45.
@@ -84,4 +86,37 @@ LAPSED: tuple[WorldSite, ...] = (
     ),
 )  # fmt: skip
 
-SITES: dict[str, WorldSite] = {site.key: site for site in (*HOUSEHOLD, *PORTFOLIO, *LAPSED)}
+# A home whose owner allows one app to read one site.
+GARDEN: tuple[WorldSite, ...] = (
+    WorldSite(
+        "garden", "Tuinstraat", "Europe/Amsterdam", 52.51, 6.09, "Zwolle", "Netherlands",
+        (Array(40, 165, 4400), Array(40, 255, 1760)), 5000, date(2025, 10, 6),
+        battery=Battery(8200, 4000, 4000), meters=_GRID, house=House(260, 1200),
+    ),
+)  # fmt: skip
+
+# A site without meters, some of whose panels are heard of only hours later.
+BRIEF: tuple[WorldSite, ...] = (
+    WorldSite(
+        "sacramento", "Curtis Park", "America/Los_Angeles", 38.55, -121.48, "Sacramento", "United States",
+        (Array(22, 190, 6800),), 5800, date(2025, 11, 3),
+        house=House(310, 1400), spells=(Spell(Awkward.LATE, 10, 5, every_days=4, phase=1, late_h=6),),
+    ),
+)  # fmt: skip
+
+SITES: dict[str, WorldSite] = {
+    site.key: site for site in (*HOUSEHOLD, *PORTFOLIO, *LAPSED, *GARDEN, *BRIEF)
+}  # fmt: skip
+
+
+def crowd(count: int) -> tuple[WorldSite, ...]:
+    """Return many small sites that differ in little, for whoever has to turn pages; none is in SITES."""
+    return tuple(
+        WorldSite(
+            f"crowd-{n:03d}", f"Row House {n}", "Europe/London", 51.3 + n / 200, -0.8 - n / 300, "Reading",
+            "United Kingdom", (Array(30 + n % 15, 140 + n % 90, 400.0 * (6 + n % 7)),), 3680, date(2026, 3, 2),
+            # One gateway is hardly ever heard of.
+            spells=(Spell(Awkward.GATEWAY_OFFLINE, 2, 22),) if n == _SILENT else (),
+        )
+        for n in range(1, count + 1)
+    )  # fmt: skip

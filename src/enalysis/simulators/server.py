@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from enalysis.simulators import fleet
 from enalysis.simulators.accounts import Account
 from enalysis.simulators.faults import MEANINGS, Fault, FaultKind, Faults
+from enalysis.simulators.oauth import Ageing, AppState
 from enalysis.simulators.registry import SIMULATORS
 from enalysis.simulators.views import Figure, Vendor
 from enalysis.simulators.world import World
@@ -105,7 +106,7 @@ def build_app(
 
 
 class Control:
-    """The switches of a sandbox: its state, and faults to set and clear while it runs."""
+    """The switches of a sandbox: its state, faults to set and clear, grants to age, apps to approve or stop."""
 
     def __init__(
         self, vendors: Mapping[str, Vendor], clock: Callable[[], datetime], faults: Faults, token: str
@@ -113,7 +114,7 @@ class Control:
         self._vendors, self._clock, self._faults, self._token = vendors, clock, faults, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request: `state`, `faults` or `faults/{number}` below the root."""
+        """Serve one request: `state`, `faults`, `faults/{number}`, `grants` or `apps` below the root."""
         request = Request(scope, receive)
         response = await self._answer(request, scope["path"].removeprefix(scope["root_path"]))
         await response(scope, receive, send)
@@ -127,8 +128,9 @@ class Control:
                 return JSONResponse(self._state())
             case "GET", ["faults"]:
                 return JSONResponse(self._listed())
-            case "POST", ["faults"]:
-                return self._set(await request.body())
+            case "POST", [("faults" | "grants" | "apps") as what]:
+                setters = {"faults": self._set, "grants": self._grants, "apps": self._apps}
+                return setters[what](await request.body())
             case "DELETE", ["faults"]:
                 self._faults.clear()
                 return JSONResponse(self._listed())
@@ -145,6 +147,40 @@ class Control:
             known = {kind.value: meaning for kind, meaning in MEANINGS.items()}
             return JSONResponse({"detail": "this is no fault", "kinds": known}, 422)
         return JSONResponse({"number": self._faults.set(fault)}, 201)
+
+    def _grants(self, body: bytes) -> Response:
+        """Expire the tokens of an account or revoke its grants: {"vendor", "account", "do"}."""
+        try:
+            wanted = json.loads(body)
+            vendor, account, do = self._vendors[wanted["vendor"]], wanted["account"], Ageing(wanted["do"])
+            auth = vendor.auth
+            if auth is None or account not in vendor.accounts:
+                raise KeyError(account)
+        except (ValueError, TypeError, KeyError):
+            return JSONResponse({"detail": "no such account or deed", "do": [one.value for one in Ageing]}, 422)
+        return JSONResponse({"changed": auth.age(account, do, self._clock())})
+
+    def _apps(self, body: bytes) -> Response:
+        """Change an app, named by its client id or an account's key: {"vendor", "app"} and what shall change.
+
+        That is `state`, or `redirect_uri`, an address to which its codes may be sent from now on.
+        """
+        try:
+            wanted = json.loads(body)
+            vendor, name = self._vendors[wanted["vendor"]], wanted["app"]
+            auth = vendor.auth
+            if auth is None:
+                raise KeyError(name)
+            app = auth.app_of(vendor.accounts[name]) if name in vendor.accounts else auth.apps[name]
+            state = AppState(wanted["state"]) if "state" in wanted else None
+            if app is None or (state is None and not isinstance(wanted.get("redirect_uri"), str)):
+                raise KeyError(name)
+        except (ValueError, TypeError, KeyError):
+            return JSONResponse({"detail": "no such app or state", "state": [one.value for one in AppState]}, 422)
+        app.state = state or app.state
+        if "redirect_uri" in wanted:
+            app.redirect_uris = tuple(dict.fromkeys((*app.redirect_uris, wanted["redirect_uri"])))
+        return JSONResponse({"client_id": app.client_id, "label": app.label, "state": app.state.value})
 
     def _listed(self) -> dict[str, object]:
         return {str(number): asdict(fault) for number, fault in self._faults.listed().items()}
@@ -167,11 +203,17 @@ class Control:
 def account_state(account: Account, vendor: Vendor, now: datetime) -> dict[str, object]:
     """Return an account for the demo and the tests: credentials, sites, plan and what it has spent."""
     tally = vendor.tallies[account.key]
+    app = vendor.auth.app_of(account) if vendor.auth else None
     return {
         "vendor": account.vendor,
         "key": account.key,
         "label": account.label,
+        "way": account.way,
         "credentials": dict(account.credentials),
+        "app": dict(account.app),
+        "app_label": account.app_label,
+        "app_state": app.state.value if app else None,
+        "login": dict(account.login),
         "plan": asdict(account.plan),
         "sites": {key: vendor.ref(key) for key in account.sites},
         "served": dict(tally.served),

@@ -11,6 +11,7 @@ from enalysis.core.intervals import Window
 from enalysis.core.metrics import Metric
 from enalysis.core.sites import DeviceKind
 from enalysis.simulators.accounts import Account, Tally
+from enalysis.simulators.oauth import AuthServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,12 @@ class Vendor(Protocol):
         """Its accounts by key."""
 
     @property
+    def auth(self) -> AuthServer | None:
+        """Its authorization server, where it has one."""
+
+    @property
     def tallies(self) -> Mapping[str, Tally]:
-        """What each account has spent, by the account's key."""
+        """What each account has spent, by the account's key; the accounts of one app share theirs."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request below the vendor's own root."""
@@ -58,8 +63,11 @@ class Vendor(Protocol):
     def told(self, world: str, window: Window, now: datetime) -> Sequence[Told]:
         """Return every number of the buckets inside the window that the vendor gives out at `now`."""
 
-    def band(self, metric: Metric) -> float:
-        """Return how far a number may be from the World's because of the vendor's rounding, in its unit."""
+    def band(self, one: Told) -> float:
+        """Return how far a number may be from the World's because of what the vendor does to it, in its unit."""
+
+    def grant(self, account: str) -> Mapping[str, str]:
+        """Return new tokens of an account as if its owner had consented. Raises KeyError where that cannot be."""
 
     def figures(self) -> Sequence[Figure]:
         """Return the figures it goes by."""

@@ -237,6 +237,13 @@ class World:
         """Return the site's day in buckets of `step_s` seconds: 300, 900 or 1800, which divide every day."""
         return self._buckets(day, step_s)
 
+    def rows(self, day: date, step_s: int) -> Floats:
+        """Return the energies of the site's day, Wh, shape (n, 6), in the order of the fields of Energies.
+
+        Cheap beside `buckets`: for sums over years.
+        """
+        return np.asarray(np.diff(self._day(day).sums[:: step_s // SLOT_S], axis=0) / QUANTA_PER_WH)
+
     def spells(self, kind: Awkward, window: Window) -> list[Window]:
         """Return the stretches of this kind that touch the window."""
         found = []
@@ -326,7 +333,7 @@ class World:
 
     def _make_buckets(self, date_: date, step_s: int) -> tuple[Bucket, ...]:
         day, each, step = self._day(date_), step_s // SLOT_S, timedelta(seconds=step_s)
-        rows = (np.diff(day.sums[::each], axis=0) / QUANTA_PER_WH).tolist()
+        rows = self.rows(date_, step_s).tolist()
         awake = [bool(slots.any()) for slots in day.awake.reshape(-1, each)]
         befell = [one for s in self.site.spells for one in self._found(s, day.window)]
         found = []

@@ -16,9 +16,10 @@ from starlette.types import Receive, Scope, Send
 
 from enalysis.core.intervals import Window
 from enalysis.core.metrics import Metric
-from enalysis.simulators import fleet
-from enalysis.simulators.accounts import Account, Plan, Tally, Verdict, made_up, minute_left_s
-from enalysis.simulators.faults import Call, FaultKind, Faults, deliver, down, spoil
+from enalysis.simulators.accounts import Account, Verdict, minute_left_s, tallies_of
+from enalysis.simulators.faults import Call, Fault, FaultKind, Faults, deliver, down, spoil
+from enalysis.simulators.oauth import Grant, Standing
+from enalysis.simulators.solaredge.access import BILLED_FROM, KEY, PLANS, SiteAccess
 from enalysis.simulators.solaredge.body import (
     Refused,
     benefits,
@@ -36,18 +37,11 @@ from enalysis.simulators.solaredge.view import DELAY_S, SUB_DAILY, Resolution, V
 from enalysis.simulators.views import Figure, Told
 from enalysis.simulators.world import World
 
-KEY = "solaredge"
-# Only the free plan's figures are public; the business plan's are chosen, and the demo says so.
-PLANS = {
-    "free": Plan("free", "Free", 10, 2000, documented=True),
-    "business": Plan("business", "Business", 300, 200_000, documented=False),
-}
-# Credits come back on the billing day, which is not the first of a month.
-_BILLED_FROM = datetime(2025, 1, 17, 9, 30, tzinfo=UTC)
 _PROBLEM_TYPE = "https://se-api.stoplight.io/docs/monitoring"
 _LIMITED = "API rate limit exceeded"
 _NO_CREDENTIAL = "invalid_request"
 _TOO_MANY, _UNAUTHORIZED = 429, 401
+_KEY_ONLY = frozenset({"sites", "alerts"})
 _MOST_SITES_IN_PAGE = 1000
 _SITE = r"/v2/sites/(?P<site>[0-9]+)"
 _NAMES = "overview|energy|power|devices|alerts|environmental-benefits|power-flow"
@@ -81,37 +75,18 @@ class Switches:
 
     Attributes:
         cap_series, cap_telemetry: whether more than 12 h of quarter hours are refused on /energy and /power,
-            and on telemetry. delay_s: how long after its end a bucket is published.
+            and on telemetry. delay_s: how long after its end a bucket is published. echo_state: whether the
+            callback of a consent carries `state`.
     """
 
     cap_series: bool = False
     cap_telemetry: bool = True
     delay_s: int = DELAY_S
-
-
-def demo_accounts(seed: int, plans: Mapping[str, str]) -> tuple[Account, ...]:
-    """Return the demo's accounts; `plans` names another plan for an account, by their keys."""
-    wanted = (
-        ("household", "A household on the free plan", "free", fleet.HOUSEHOLD),
-        ("portfolio", "A fleet around the world on a business plan", "business", fleet.PORTFOLIO),
-        ("lapsed", "An account whose key is going to be revoked", "free", fleet.LAPSED),
-    )
-    return tuple(
-        Account(
-            KEY,
-            key,
-            label,
-            {"api_key": made_up("solaredge key", seed, key)},
-            PLANS[plans.get(key, plan)],
-            tuple(site.key for site in sites),
-            _BILLED_FROM,
-        )
-        for key, label, plan, sites in wanted
-    )
+    echo_state: bool = True
 
 
 class SolarEdgeCloud:
-    """The cloud: an ASGI application for everything below `/v2`, and the 410 that is left of V1."""
+    """The cloud: an ASGI application for `/v2`, `/authorize`, and the 410 that is left of V1."""
 
     def __init__(
         self,
@@ -123,9 +98,11 @@ class SolarEdgeCloud:
     ) -> None:
         self.switches = switches or Switches()
         self.accounts = {a.key: a for a in accounts}
-        self.tallies = {a.key: Tally(a.plan, a.billed_from) for a in accounts}
+        self.tallies = tallies_of(accounts)
         self.views = {key: View(world, self.switches.delay_s) for key, world in worlds.items()}
-        self._by_key = {a.credentials["api_key"]: a for a in accounts}
+        self.access = SiteAccess(accounts, self.views, lambda: self.switches.echo_state)
+        self.auth = self.access.auth
+        self._by_key = {a.credentials["api_key"]: a for a in accounts if "api_key" in a.credentials}
         self._clock, self._faults = clock, faults
         self._requests = itertools.count(1)
 
@@ -137,9 +114,14 @@ class SolarEdgeCloud:
         """Return every number of the quarters inside the window that is given out at `now`."""
         return self.views[world].told(window, now)
 
-    def band(self, metric: Metric) -> float:
+    def band(self, one: Told) -> float:
         """Return half the last digit SolarEdge gives: 0.5 Wh, or 0.05 % of charge."""
-        return 0.05 if metric is Metric.SOC_PCT else 0.5
+        return 0.05 if one.metric is Metric.SOC_PCT else 0.5
+
+    def grant(self, account: str) -> Mapping[str, str]:
+        """Return new tokens for the first site of an account. Raises KeyError for one that has no app."""
+        site = self.ref(self.accounts[account].sites[0])
+        return self.auth.issue(account, self._clock(), site=site).as_text()
 
     def figures(self) -> Sequence[Figure]:
         """Return the figures it goes by, and whether the vendor documents them."""
@@ -148,14 +130,17 @@ class SolarEdgeCloud:
             found.append(Figure(KEY, f"{plan.label}: calls a minute", str(plan.per_minute), plan.documented))
             found.append(Figure(KEY, f"{plan.label}: calls a month", str(plan.per_month), plan.documented))
         found.append(Figure(KEY, "a quarter hour is published after", f"{self.switches.delay_s} s", documented=False))
-        found.append(Figure(KEY, "credits come back on the day of the month", str(_BILLED_FROM.day), documented=False))
+        found.append(Figure(KEY, "credits come back on the day of the month", str(BILLED_FROM.day), documented=False))
         return found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; the path is below the vendor's root, as in `/v2/sites`."""
-        request = Request(scope)
-        account = self._by_key.get(request.headers.get("x-api-key", ""))
-        route = _route(scope["path"][len(scope.get("root_path", "")) :])
+        request, path = Request(scope, receive), scope["path"][len(scope.get("root_path", "")) :]
+        if self.access.serves(path):
+            await self._open(request, path, send)
+            return
+        account, grant = self._caller(request)
+        route = _route(path)
         call = Call(KEY, account.key if account else None, route.site, route.endpoint)
         now = self._clock() + timedelta(seconds=self._faults.offset_s(call))
         faults = self._faults.take(call)
@@ -163,6 +148,8 @@ class SolarEdgeCloud:
             response = down(faults[FaultKind.DOWN])
         else:
             try:
+                if grant is not None:
+                    self._check(request, grant, route, now)
                 views = self._admit(request, account, route, frozenset(faults), now)
                 # A lifetime is a thousand days of sun: other clients need not wait for it.
                 body = await asyncio.to_thread(self._body, request, route, views, now)
@@ -172,6 +159,36 @@ class SolarEdgeCloud:
         for name, value in self._headers(account, now).items():
             response.headers.setdefault(name, value)
         await deliver(response, faults, scope, receive, send)
+
+    async def _open(self, request: Request, path: str, send: Send) -> None:
+        """Serve the consent page or a call about tokens; these cost no credit."""
+        account = await self.access.about(request, path)
+        call = Call(KEY, account, None, path.rpartition("/")[2])
+        faults: dict[FaultKind, Fault] = self._faults.take(call)
+        if FaultKind.DOWN in faults:
+            response = down(faults[FaultKind.DOWN])
+        else:
+            now = self._clock() + timedelta(seconds=self._faults.offset_s(call))
+            response = spoil(await self.access.serve(request, path, now, frozenset(faults)), faults)
+        await deliver(response, faults, request.scope, request.receive, send)
+
+    def _caller(self, request: Request) -> tuple[Account | None, Grant | None]:
+        """Return who calls: the account of the key, else the owner of the token and what was granted."""
+        account = self._by_key.get(request.headers.get("x-api-key", ""))
+        if account is not None or "x-api-key" in request.headers:
+            return account, None
+        _, grant = self.auth.look(_bearer(request), self._clock())
+        return (self.accounts[grant.account], grant) if grant else (None, None)
+
+    def _check(self, request: Request, grant: Grant, route: Route, now: datetime) -> None:
+        """Refuse a token that is worth nothing, and what no token opens. Raises Refused."""
+        if self.auth.look(_bearer(request), now)[0] is not Standing.VALID:
+            raise Refused(401, "Unauthorized - Authentication Failed", "Invalid access token")
+        if route.endpoint in _KEY_ONLY:
+            # Chosen: the documentation says only that these take no token.
+            raise Refused(403, "Forbidden", "This endpoint needs an API key")
+        if route.site is not None and route.site != grant.site:
+            raise Refused(403, "Forbidden", "No access to this site")
 
     def _admit(
         self,
@@ -187,7 +204,8 @@ class SolarEdgeCloud:
         if not {"x-api-key", "authorization"} & set(request.headers):
             raise Refused(401, _NO_CREDENTIAL, "The access token is missing")
         if account is None or FaultKind.WRONG_KEY in faults:
-            raise Refused(401, "Unauthorized - Authentication Failed", "Invalid API key")
+            what = "API key" if "x-api-key" in request.headers else "access token"
+            raise Refused(401, "Unauthorized - Authentication Failed", f"Invalid {what}")
         self._spend(account, route, faults, now)
         if route.endpoint == "unknown" or request.method != "GET":
             raise Refused(404, "Not Found", "Unknown endpoint")
@@ -293,6 +311,11 @@ def _route(path: str) -> Route:
             serials = tuple((parts.get("serials") or "").split(",")) if parts.get("serials") else ()
             return Route(endpoint, parts.get("site"), serials, parts.get("series"))
     return Route("retired" if _RETIRED.fullmatch(path) else "unknown")
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token if scheme.lower() == "bearer" else ""
 
 
 def _count(params: QueryParams, name: str, default: int) -> int:
