@@ -20,6 +20,7 @@ from enalysis.connectors.oauth import AppKeys, Grant
 from enalysis.connectors.registry import Entry
 from enalysis.connectors.verdicts import Patience
 from enalysis.core.access import Scope
+from enalysis.core.breaker import Breaker, Circuit, host_breaker
 from enalysis.core.errors import ConfigError, Refused
 from enalysis.egress import Egress
 from enalysis.store import accounts, apps, connections
@@ -95,6 +96,9 @@ class Vendors:
         self.tokens = Tokens(db, self, self.exchange, clock)
         # What a vendor asked of an account (a pause, fewer repeats) outlives one poll's client.
         self._patience: dict[str, Patience] = {}
+        # Which accounts and hosts do not answer, as far as this process saw it.
+        self._circuits: dict[tuple[str, str], Circuit] = {}
+        self._hosts: dict[str, Breaker] = {}
         self.specs: Mapping[str, Spec] = {key: entry.spec for key, entry in entries.items()}
 
     @property
@@ -206,6 +210,7 @@ class Vendors:
             egress=self._egress,
             clock=self._clock,
             limits=_TOKEN_LIMITS,
+            circuit=self._circuit(spec, root, account),
         ) as http:
             yield http
 
@@ -217,19 +222,27 @@ class Vendors:
 
     @asynccontextmanager
     async def _open(self, scope: Scope, login: Login, caller: Caller) -> AsyncIterator[Client]:
-        spec = login.spec
+        spec, origin = login.spec, self.replaced(login.spec, login.spec.origin)
         ledger = self._ledger(scope, spec, login.account, login.connection, caller)
         async with VendorHTTP(
             vendor=spec.key,
             label=spec.label,
-            origin=self.replaced(spec, spec.origin),
+            origin=origin,
             ledger=ledger,
             egress=self._egress,
             clock=self._clock,
             patience=self._patience.setdefault(login.account, Patience()),
             tokens=login.token,
+            circuit=self._circuit(spec, origin, login.account),
         ) as http:
             yield Client(self._entries[spec.key].build(http, login.fields), http, ledger)
+
+    def _circuit(self, spec: Spec, origin: str, account: str) -> Circuit:
+        """Return what everyone who calls this host for this account shares."""
+        # In the sandbox all vendors have one host, and still fail apart.
+        host = f"{spec.key} {urlsplit(origin).netloc}"
+        breaker = self._hosts.setdefault(host, host_breaker())
+        return self._circuits.setdefault((host, account), Circuit(account, breaker))
 
     def _ledger(self, scope: Scope, spec: Spec, account: str, connection: UUID | None, caller: Caller) -> QuotaLedger:
         return QuotaLedger(self._db, scope, connection, spec.key, spec.label, account, caller, self._clock)

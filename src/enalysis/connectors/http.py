@@ -20,6 +20,7 @@ from enalysis.connectors.verdicts import (
     FAULTS,
     LATE,
     QUIET,
+    RESTING,
     UNADDRESSABLE,
     UNFIT,
     UNSENDABLE,
@@ -28,6 +29,7 @@ from enalysis.connectors.verdicts import (
     find_verdict,
 )
 from enalysis.connectors.wire import Unfit, decode, fill, is_json, parse_date, parse_retry_after
+from enalysis.core.breaker import Circuit
 from enalysis.core.errors import Forbidden, LoginNeeded, QuotaSpent, Unavailable, VendorError
 from enalysis.core.quotas import QuotaWindow
 from enalysis.egress import Egress, EgressRefused, LineFault
@@ -53,8 +55,8 @@ class VendorHTTP:
     """One vendor account's way out: reserves each attempt in the ledger, asks, and names what went wrong.
 
     It has connections of its own and keeps no cookies. Where an account has several of it, in turn or at
-    once, give them the same `patience`: else each has its own advance of repeats, and none knows of a pause
-    that the vendor asked another for.
+    once, give them the same `patience` and `circuit`: else each has its own advance of repeats, and none knows
+    of a pause that the vendor asked another for, or that it answers nobody.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class VendorHTTP:
         limits: HTTPLimits | None = None,
         patience: Patience | None = None,
         tokens: TokenSource | None = None,
+        circuit: Circuit | None = None,
     ) -> None:
         self.vendor = vendor
         self.label = label
@@ -79,6 +82,7 @@ class VendorHTTP:
         self._clock = clock
         self._patience = patience or Patience()
         self._tokens = tokens
+        self._circuit = circuit
         # The token that last got an answer: refusing it later says something of the call, not of the token.
         self._proven: str | None = None
         self._transport: httpx2.AsyncBaseTransport | None = None
@@ -179,14 +183,20 @@ class VendorHTTP:
 
     async def _ask(self, call: Call, attempts: int) -> Answer[Any]:
         attempt = 0
+        said: VendorError | None = None
         while True:
             attempt += 1
             await self._keep_quiet(call)
-            outcome, passing = await self._attempt(call)
+            resting = self._resting(call)
+            if resting is not None:
+                # What the vendor said itself tells more than that it is left alone from now on.
+                raise said or resting from None
+            outcome, passing = await self._through_circuit(call)
             if isinstance(outcome, Answer):
                 return outcome
+            said = outcome
             if attempt >= attempts or not passing or not await self._pause(call, attempt):
-                raise outcome from None
+                raise said from None
 
     def _check(self, call: Call) -> None:
         """Refuse what cannot be sent before it costs a call; a library would print the value in its error."""
@@ -225,6 +235,30 @@ class VendorHTTP:
             return False
         await asyncio.sleep(delay_s)
         return True
+
+    def _resting(self, call: Call) -> VendorError | None:
+        """Return why no call may be made while the vendor is left alone, or None and count it as made."""
+        wait_s = 0.0 if self._circuit is None else self._circuit.ask(call.operation, self._clock())
+        if wait_s <= 0:
+            return None
+        error = self._error(call, RESTING)
+        if isinstance(error, Unavailable):
+            error.retry_after_s = wait_s
+        return error
+
+    async def _through_circuit(self, call: Call) -> tuple[Answer[Any] | VendorError, bool]:
+        if self._circuit is None:
+            return await self._attempt(call)
+        told = False
+        try:
+            outcome, passing = await self._attempt(call)
+            good, told = not isinstance(outcome, Unavailable), True
+            self._circuit.report(call.operation, self._clock(), _RANDOM.random(), good=good)
+        finally:
+            # Cancelled, or the ledger had nothing left: that says nothing of the vendor.
+            if not told:
+                self._circuit.abandon(call.operation)
+        return outcome, passing
 
     async def _attempt(self, call: Call) -> tuple[Answer[Any] | VendorError, bool]:
         """Ask once; return what came of it and whether the same call may do better in a moment."""

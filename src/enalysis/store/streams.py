@@ -17,7 +17,8 @@ class StreamRow:
     """One stream of a connection as stored.
 
     cursor: end of the last closed interval stored. backfill_until: the oldest instant asked for;
-    backfill_at: history is complete from here to where live collection began.
+    backfill_at: history is complete from here to where live collection began. demand: calls a day it wants;
+    every_s: the cadence it was last planned with, s; None: never yet.
     """
 
     id: int
@@ -37,6 +38,8 @@ class StreamRow:
     wait_until: datetime | None
     fault: str | None
     fault_text: str | None
+    demand: float
+    every_s: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,16 @@ class Claimed:
 
     organization: UUID
     connection: UUID
+    vendor: str
     streams: tuple[int, ...]
 
 
+# A connection in one of these is only asked for its list of sites, to see whether it came back.
+STOPPED = ("reauth_required", "vendor_api_retired", "app_misconfigured", "waiting_for_vendor", "account_locked")
+
 _COLUMNS = (
     "id, connection_id, site_id, name, subject, enabled, next_at, polled_at, last_ok_at, cursor,"
-    " backfill_until, backfill_at, backfill_next_at, failures, wait_until, fault, fault_text"
+    " backfill_until, backfill_at, backfill_next_at, failures, wait_until, fault, fault_text, demand, every_s"
 )
 
 
@@ -125,6 +132,42 @@ async def set_next(scope: Scope, conn: Conn, dues: Sequence[tuple[int, datetime,
         )
 
 
+async def set_pace(scope: Scope, conn: Conn, paces: Sequence[tuple[int, float, int | None]]) -> None:
+    """Write down how many calls a day streams want, and the cadence they are planned with, s; None: as before."""
+    async with conn.cursor() as cur:
+        await cur.executemany(
+            "update streams set demand = %s, every_s = coalesce(%s, every_s) where organization_id = %s and id = %s",
+            [(demand, every_s, scope.organization, stream) for stream, demand, every_s in sorted(paces)],
+        )
+
+
+async def demand_of_accounts(conn: Conn, accounts: Iterable[str], without: UUID | None = None) -> dict[str, float]:
+    """Return the calls a day that everybody who shares each quota wants, of any organization; engine's transaction.
+
+    Args: without: a connection whose own wishes are left out.
+    """
+    rows = await (
+        await conn.execute(
+            "select c.account, sum(s.demand) from connections c"
+            " join streams s on s.organization_id = c.organization_id and s.connection_id = c.id"
+            " where c.account = any(%s) and c.id is distinct from %s and s.enabled and c.paused_at is null"
+            " and (s.subject = '' or c.state <> all(%s)) group by c.account",
+            (list(accounts), without, list(STOPPED)),
+        )
+    ).fetchall()
+    return {account: float(demand) for account, demand in rows}
+
+
+async def list_all_streams(scope: Scope, conn: Conn) -> Sequence[StreamRow]:
+    """Return the streams of every connection of the organization that are fetched."""
+    async with conn.cursor(row_factory=class_row(StreamRow)) as cur:
+        await cur.execute(
+            f"select {_COLUMNS} from streams where organization_id = %s and enabled order by id",
+            (scope.organization,),
+        )
+        return await cur.fetchall()
+
+
 async def ask_backfill(
     scope: Scope,
     conn: Conn,
@@ -196,23 +239,23 @@ async def claim_due(
     column = "backfill_next_at" if backfill else "next_at"
     rows = await (
         await conn.execute(
-            f"select s.organization_id, s.connection_id, s.id from streams s"
+            f"select s.organization_id, s.connection_id, c.vendor, s.id from streams s"
             " join connections c on c.organization_id = s.organization_id and c.id = s.connection_id"
             f" where s.enabled and s.{column} <= %(now)s and c.paused_at is null"
-            # A refused, retired or waiting account is only asked for its list of sites, to see whether it came back.
-            " and c.state <> 'disconnected' and (s.subject = '' or c.state not in"
-            "  ('reauth_required', 'vendor_api_retired', 'waiting_for_vendor', 'app_misconfigured', 'account_locked'))"
+            " and c.state <> 'disconnected' and (s.subject = '' or c.state <> all(%(stopped)s))"
+            # Of a locked account nothing is asked before its end: a call or a login might prolong it.
+            " and (c.state <> 'account_locked' or c.state_until is null or c.state_until <= %(now)s)"
             " and (s.claimed_until is null or s.claimed_until < %(now)s)"
             " and not exists (select from streams b where b.organization_id = s.organization_id"
             "   and b.connection_id = s.connection_id and b.claimed_until >= %(now)s)"
             f" order by s.{column} limit %(limit)s for update of s skip locked",
-            {"now": now, "limit": limit},
+            {"now": now, "limit": limit, "stopped": list(STOPPED)},
         )
     ).fetchall()
-    by_connection: dict[tuple[UUID, UUID], list[int]] = {}
-    for organization, connection, stream in rows:
-        by_connection.setdefault((organization, connection), []).append(stream)
-    batches = [Claimed(o, c, tuple(ids[:per_batch])) for (o, c), ids in by_connection.items()]
+    by_connection: dict[tuple[UUID, UUID, str], list[int]] = {}
+    for organization, connection, vendor, stream in rows:
+        by_connection.setdefault((organization, connection, vendor), []).append(stream)
+    batches = [Claimed(o, c, vendor, tuple(ids[:per_batch])) for (o, c, vendor), ids in by_connection.items()]
     for batch in batches:
         await conn.execute(
             "update streams set claimed_until = %s where organization_id = %s and id = any(%s)",

@@ -7,13 +7,14 @@ from starlette.types import ASGIApp
 from enalysis.runtime import Runtime
 from enalysis.web import errors, health
 from enalysis.web.address import address_of
+from enalysis.web.api import budget as api_budget
 from enalysis.web.api import connections as api_connections
 from enalysis.web.api import fleet as api_fleet
 from enalysis.web.api import sites as api_sites
 from enalysis.web.assets import Assets
 from enalysis.web.auth import SignedIn, refuse_foreign_writes
 from enalysis.web.guards import BODY_LIMIT, Guard
-from enalysis.web.pages import connections, fleet, session, setup, site
+from enalysis.web.pages import budget, connections, fleet, session, setup, site
 from enalysis.web.views import Views, error_page
 
 
@@ -43,7 +44,19 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.views = Views(assets)
     errors.install(app, error_page, runtime.clock)
     app.mount("/static", assets)
-    for part in (health, api_fleet, api_sites, api_connections, setup, session, fleet, site, connections):
+    for part in (
+        health,
+        api_fleet,
+        api_sites,
+        api_connections,
+        api_budget,
+        setup,
+        session,
+        fleet,
+        site,
+        connections,
+        budget,
+    ):
         app.include_router(part.router)
 
     @app.get("/api/v1/openapi.json", include_in_schema=False)
