@@ -98,7 +98,7 @@ async def open_runtime(settings: Settings, clock: Callable[[], datetime] = now) 
         async with db:
             await _check_key(db, keyring)
             egress = Egress(settings.sandbox_url)
-            vendors = Vendors(CONNECTORS, db, keyring, egress, clock, settings.sandbox_url)
+            vendors = Vendors(CONNECTORS, db, keyring, egress, clock, settings.sandbox_url, settings.apps)
             partitions = Partitions()
             await partitions.ahead(db, clock())
             try:
