@@ -11,7 +11,7 @@ from uuid import UUID
 import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
-from enalysis.actions import engine, poll
+from enalysis.actions import engine, poll, renewals
 from enalysis.core.access import platform
 from enalysis.core.errors import EnalysisError
 from enalysis.runtime import Runtime
@@ -25,6 +25,7 @@ _TICK_S = 2.0
 _SWEEP_S = 15.0
 _HOUSEKEEPING_S = 3600.0
 _LOOK_ROUND_S = 300.0
+_RENEWALS_S = 20.0
 _STALLED_S = 45.0
 _DRAIN_S = 15.0
 # How soon an idle worker sees a job. Nobody listens for notifications: each listener would hold a connection of
@@ -98,6 +99,7 @@ async def run_worker(runtime: Runtime, *, plan: bool = True, work: bool = True) 
         ]
         if plan:
             loops.append(_forever("planner", _TICK_S, lambda: _tick(runtime, app)))
+            loops.append(_forever("renewals", _RENEWALS_S, lambda: _renew(runtime)))
         if work:
             loops += [
                 _forever(f"worker of {queue}", 1.0, partial(_work, app, queue, slots))
@@ -132,6 +134,10 @@ async def _tick(runtime: Runtime, app: procrastinate.App) -> None:
         await defer(app, conn, batch, backfill)
 
     await engine.tick(runtime.db, hand_on, runtime.clock())
+
+
+async def _renew(runtime: Runtime) -> None:
+    await renewals.sweep(runtime.db, runtime.vendors, runtime.clock())
 
 
 def bulkheads(runtime: Runtime) -> dict[str, int]:

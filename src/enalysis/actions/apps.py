@@ -24,7 +24,11 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True, slots=True)
 class AppChoice:
-    """An app a connection may go through; `key` is its id, or `operator` for the one from the settings."""
+    """An app a connection may go through; `key` is its id, or `operator` for the one from the settings.
+
+    Attributes:
+        first_ok_at: when it first brought data, which proves it. mark: tells equal client IDs, and nothing else.
+    """
 
     key: str
     vendor: str
@@ -36,25 +40,31 @@ class AppChoice:
     origin: str
     first_ok_at: datetime | None
     sealed_at: datetime | None
+    mark: str
 
 
 async def list_choices(scope: Scope, db: Database, vendors: Vendors, vendor: str | None = None) -> list[AppChoice]:
     """Return every app of the organization, and the operator's where it is not among them yet."""
     async with db.org(scope) as conn:
         own = await apps.list_apps(scope, conn, vendor)
-    found = [
-        AppChoice(
-            str(a.id), a.vendor, a.name, a.kind, a.plan, a.state, a.state_since, a.origin, a.first_ok_at, a.sealed_at
-        )
-        for a in own
-    ]
+    found = [_choice(a) for a in own]
     for key, offered in vendors.operator_apps.items():
-        taken = any(a.vendor == key and a.scope == vendors.app_scope(key, offered.fields["client_id"]) for a in own)
+        quota_scope = vendors.app_scope(key, offered.fields["client_id"])
+        taken = any(a.vendor == key and a.scope == quota_scope for a in own)
         if not taken and vendor in (None, key):
             name = f"The operator's app at {vendors.spec(key).label}"
             state = "pending" if offered.kind == AppKind.PARTNER.value else "verified"
-            found.append(AppChoice(OPERATOR, key, name, offered.kind, offered.plan, state, None, OPERATOR, None, None))
+            mark = _mark(quota_scope)
+            found.append(
+                AppChoice(OPERATOR, key, name, offered.kind, offered.plan, state, None, OPERATOR, None, None, mark)
+            )
     return found
+
+
+async def choice(scope: Scope, db: Database, app: UUID) -> AppChoice:
+    """Return one of the organization's apps. Raises NotFound."""
+    async with db.org(scope) as conn:
+        return _choice(await apps.find_app(scope, conn, app))
 
 
 async def add(
@@ -231,6 +241,17 @@ def clean_fields(spec: Spec, fields: Mapping[str, str]) -> dict[str, str]:
         if value:
             out[field.name] = value
     return out
+
+
+def _choice(a: App) -> AppChoice:
+    mark = _mark(a.scope)
+    return AppChoice(
+        str(a.id), a.vendor, a.name, a.kind, a.plan, a.state, a.state_since, a.origin, a.first_ok_at, a.sealed_at, mark
+    )
+
+
+def _mark(quota_scope: str) -> str:
+    return quota_scope.rsplit(":", 1)[-1]
 
 
 def _first_state(kind: str) -> str:

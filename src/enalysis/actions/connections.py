@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from enalysis.actions import grants
+from enalysis.actions.apps import way_of
 from enalysis.actions.grants import read_refusal
 from enalysis.actions.vendors import Login, Vendors, keys_of
 from enalysis.connectors import oauth
@@ -89,14 +90,23 @@ async def add(
         await connections.set_sealed(scope, conn, connection, sealed, now)
         await grants.begin_streams(scope, conn, spec, connection, now)
         await connections.add_event(scope, conn, connection, None, "connected", f"{name} connected", now)
+        kind, text = grants.first_look(found, None)
+        await connections.add_event(scope, conn, connection, None, kind, text, now)
     return connection, found
 
 
 async def enter_again(
-    scope: Scope, db: Database, vendors: Vendors, connection: UUID, fields: Mapping[str, str], now: datetime
+    scope: Scope,
+    db: Database,
+    vendors: Vendors,
+    connection: UUID,
+    fields: Mapping[str, str],
+    now: datetime,
+    app: UUID | None = None,
 ) -> Check | None:
     """Give a connection its key or password anew; its sites and history stay.
 
+    Args: app: go on through this app, which takes a name and password; None: through the one it has.
     Returns: what the test found, None where the app waits for the vendor. Raises: Refused or VendorError;
     nothing is changed.
     """
@@ -105,11 +115,14 @@ async def enter_again(
         found = await connections.find_connection(scope, conn, connection)
     spec = vendors.spec(found.vendor)
     way = spec.way(found.way)
+    if app is not None:
+        async with db.org(scope) as conn:
+            way = way_of(spec, (await apps.find_app(scope, conn, app)).kind)
     clean = _clean(spec, way, fields)
     if way.app is not None:
-        app, grant = await _log_in(scope, db, vendors, spec, way, found.app_id, clean, now)
-        await grants.save(scope, db, vendors, spec, way, app, grant, found.name, connection, now)
-        return await _first_look(scope, db, vendors, spec, way, app, connection, now)
+        through, grant = await _log_in(scope, db, vendors, spec, way, app or found.app_id, clean, now)
+        await grants.save(scope, db, vendors, spec, way, through, grant, found.name, connection, now)
+        return await _first_look(scope, db, vendors, spec, way, through, connection, now)
     account = vendors.account(found.vendor, clean)
     login = await _own_login(db, vendors, spec, way, found.plan, clean, declare=True)
     check = await _check(scope, vendors, login, now)
@@ -272,6 +285,10 @@ async def _add_granted(
     connection = await grants.save(scope, db, vendors, spec, way, found, grant, name, None, now)
     if check is None:
         await grants.set_waiting(scope, db, spec, way, found, connection, now)
+    else:
+        async with db.org(scope) as conn:
+            kind, text = grants.first_look(check, None)
+            await connections.add_event(scope, conn, connection, None, kind, text, now)
     return connection, check
 
 

@@ -286,16 +286,21 @@ async def _look(
     """Look once through the new grant, so that the page can say what was found."""
     async with db.org(scope) as conn:
         connection = await connections.find_connection(scope, conn, made)
+    found: Check | None = None
+    trouble: VendorError | None = None
     try:
         async with vendors.client(scope, connection, Caller.PERSON) as client:
-            return Finished(made, renewed, await client.connector.check(now), None)
+            found = await client.connector.check(now)
     except LoginNeeded as refused:
-        trouble: VendorError = grants.read_refusal(spec, way, app, refused)
+        trouble = grants.read_refusal(spec, way, app, refused)
     except VendorError as error:
         trouble = error
     if isinstance(trouble, WaitingForVendor):
         await grants.set_waiting(scope, db, spec, way, app, made, now)
-    return Finished(made, renewed, None, trouble)
+    async with db.org(scope) as conn:
+        kind, text = grants.first_look(found, trouble)
+        await connections.add_event(scope, conn, made, None, kind, text, now)
+    return Finished(made, renewed, found, trouble)
 
 
 def _consent_way(spec: Spec, app: App) -> tuple[Way, OAuth]:

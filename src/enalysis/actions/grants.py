@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from enalysis.actions.tokens import FIELD, Kept, fresh_of
 from enalysis.actions.vendors import Vendors, keys_of
 from enalysis.connectors import oauth
-from enalysis.connectors.base import AppKind, Spec, Subject, Way
+from enalysis.connectors.base import AppKind, Check, Spec, Subject, Way
 from enalysis.connectors.oauth import Grant
 from enalysis.core.access import Scope
 from enalysis.core.errors import GrantDead, LoginNeeded, NotFound, Refused, VendorError, WaitingForVendor
@@ -40,6 +40,18 @@ def read_refusal(spec: Spec, way: Way, app: App | None, refused: LoginNeeded) ->
     )
     waiting.__cause__ = None
     return waiting
+
+
+def first_look(found: Check | None, trouble: VendorError | None) -> tuple[str, str]:
+    """Return kind and text of the timeline's line on a first look through a new credential."""
+    if found is None:
+        return "first_look_failed", "The first look failed." if trouble is None else trouble.message
+    if not found.sites:
+        return "first_look", "The first look works, and no site is behind this account yet."
+    told = "1 site" if found.sites == 1 else f"{found.sites:,} sites"
+    if found.capacity_wp is not None:
+        told += f" with {found.capacity_wp / 1000:,.1f} kWp"
+    return "first_look", f"The first look found {told}."
 
 
 async def begin_streams(scope: Scope, conn: Conn, spec: Spec, connection: UUID, now: datetime) -> None:
