@@ -10,6 +10,7 @@ from enalysis.web.address import address_of
 from enalysis.web.api import budget as api_budget
 from enalysis.web.api import connections as api_connections
 from enalysis.web.api import fleet as api_fleet
+from enalysis.web.api import scheduler
 from enalysis.web.api import sites as api_sites
 from enalysis.web.assets import Assets
 from enalysis.web.auth import SignedIn, refuse_foreign_writes
@@ -50,6 +51,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         api_sites,
         api_connections,
         api_budget,
+        scheduler,
         setup,
         session,
         fleet,
