@@ -1,12 +1,18 @@
 """Recorded answers of real accounts, where at hand: parsers and client read what a person reads in them."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 import pytest
 
+from enalysis.connectors.enphase import Enphase
+from enalysis.connectors.enphase_series import gather, parse_rgm
+from enalysis.connectors.enphase_wire import DevicesBody as EnphaseDevices
+from enalysis.connectors.enphase_wire import MeteredBody, parse_systems
+from enalysis.connectors.enphase_wire import SystemsBody as EnphaseSystems
+from enalysis.connectors.enphase_wire import parse_devices as parse_enphase_devices
 from enalysis.connectors.http import VendorHTTP
 from enalysis.connectors.solaredge import SolarEdge
 from enalysis.connectors.solaredge_series import parse_energy, parse_time
@@ -19,6 +25,7 @@ from enalysis.connectors.solaredge_wire import (
 )
 from enalysis.core.intervals import Window
 from enalysis.core.metrics import Metric, Quality
+from enalysis.core.sites import DeviceKind, MeterKind
 from tests.connectors.conftest import LoopbackVendor, Reply
 
 T = TypeVar("T")
@@ -89,3 +96,69 @@ async def test_solaredge_through_the_client(served: LoopbackVendor, line: Vendor
     assert batch.answered == Window(MIDNIGHT, datetime(2026, 8, 24, 16, tzinfo=UTC))
     # 17 hours are asked for in two calls, each bucket is taken from one of them only.
     assert [call.path for call in served.calls].count(f"/v2/sites/{SITE}/energy") == 2
+
+
+def load_enphase(recorded: Path, name: str, into: type[T]) -> T:
+    """Return a recorded body of Enphase, decoded as strictly as the client does."""
+    return msgspec.json.decode((recorded / "enphase" / f"enphase-{name}-01.json").read_bytes(), type=into, strict=True)
+
+
+def test_enphase_systems(recorded: Path) -> None:
+    first, second = parse_systems(load_enphase(recorded, "systems", EnphaseSystems))
+    assert (first.ref, first.name, first.zone, first.active) == ("2875", "Site 1", "US/Eastern", True)
+    assert (first.address, first.capacity_wp) == ("Anytown, 20906, MD, US", None)
+    # Operational since 04:00 UTC on the 6th, which is midnight there; the second since an afternoon.
+    assert (first.installed_on, second.installed_on) == (date(2022, 7, 6), date(2024, 6, 17))
+
+
+def test_enphase_devices(recorded: Path) -> None:
+    devices = parse_enphase_devices(load_enphase(recorded, "system-devices", EnphaseDevices), "2875")
+    kinds = [d.kind for d in devices]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == {
+        DeviceKind.SITE_TOTAL: 1,
+        DeviceKind.GATEWAY: 1,
+        DeviceKind.METER: 2,
+        DeviceKind.INVERTER: 2,
+        # One battery, and two of another make that carry one id between them.
+        DeviceKind.BATTERY: 3,
+    }
+    by_serial = {d.serial: d for d in devices}
+    assert by_serial["000000058195EIM1"].feeds == {MeterKind.PV}
+    assert by_serial["000000058195EIM2"].feeds == frozenset()
+    assert by_serial["000000058195"].firmware == "D5.0.55.201210 (4f2662)"
+    assert by_serial[None].feeds == {MeterKind.PV, MeterKind.BATTERY}
+
+
+def test_enphase_metered_day(recorded: Path) -> None:
+    body = load_enphase(recorded, "system-telemetry-rgm", MeteredBody)
+    day = Window(datetime(2025, 3, 4, 5, tzinfo=UTC), datetime(2025, 3, 5, 5, tzinfo=UTC))
+    told, channels = parse_rgm(body, "2875", day)
+    values = [row[Metric.PV_WH] for _, row in sorted(told.values.items())]
+    assert (len(values), values[:3], values[-1], sum(values)) == (34, [0.0, 5.0, 21.0], 544.0, 16730.0)
+    # 11:45 UTC is the end of the first bucket.
+    assert min(told.values) == datetime(2025, 3, 4, 11, 30, tzinfo=UTC)
+    assert told.rejected == []
+    sums = {key: sum(values.values()) for key, values in channels.items()}
+    # The third is not used: null but for one zero.
+    assert list(sums.values()) == pytest.approx([8378.0, 8352.0, 0.0])
+    assert list(sums) == [("000005058195EIM1", channel) for channel in (1, 2, 3)]
+    found = gather([told], "2875", day, 900, datetime(2025, 3, 4, 20, 10, tzinfo=UTC))
+    assert found.answered == Window(day.start, datetime(2025, 3, 4, 20, tzinfo=UTC))
+
+
+async def test_enphase_through_the_client(recorded: Path, vendor: LoopbackVendor, line: VendorHTTP) -> None:
+    vendor.replies = {
+        "/v2/systems": Reply((recorded / "enphase" / "enphase-systems-01.json").read_bytes()),
+        "/v2/systems/2875": Reply(
+            msgspec.json.encode(
+                msgspec.json.decode((recorded / "enphase" / "enphase-systems-01.json").read_bytes())["systems"][0]
+            )
+        ),
+        "/v2/systems/2875/devices": Reply((recorded / "enphase" / "enphase-system-devices-01.json").read_bytes()),
+        "/v2/systems/2875/summary": Reply({"system_id": 2875, "size_w": 5000}),
+    }
+    client = Enphase(line, {"api_key": "made-up-key-0001"})
+    assert [site.ref for site in await client.discover(NOW)] == ["2875", "5254"]
+    batch = await client.fetch("inventory", "2875", None, NOW)
+    assert batch.devices is not None
+    assert (len(batch.devices), batch.sites is not None) == (9, True)

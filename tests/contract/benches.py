@@ -9,13 +9,22 @@ from urllib.parse import urlsplit
 import httpx2
 from starlette.types import ASGIApp
 
-from enalysis.connectors.base import Batch, Connector, FoundDevice, Spec, Stream, Subject
+from enalysis.connectors.base import Batch, Connector, FoundDevice, Spec, Stream, Subject, Way
 from enalysis.connectors.calls import HTTPLimits
 from enalysis.connectors.http import VendorHTTP
 from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.errors import QuotaSpent
 from enalysis.core.intervals import Window
-from enalysis.core.quotas import SLICE_S, SPAN_S, Budget, Quota, QuotaWindow, counting_window
+from enalysis.core.quotas import (
+    SLICE_S,
+    SPAN_S,
+    Alignment,
+    Budget,
+    Quota,
+    QuotaWindow,
+    calendar_window,
+    counting_window,
+)
 from enalysis.core.readings import Interval
 from enalysis.core.sites import DeviceKind
 from enalysis.egress import Egress
@@ -24,8 +33,10 @@ from enalysis.simulators.server import Sandbox
 from enalysis.simulators.views import Told, Vendor
 from tests.simulators.ports import Clock
 
-# Waits are real seconds: short enough for a test, long enough for a busy machine.
-LIMITS = HTTPLimits(deadline_s=3.0, attempts=1)
+# Waits are real seconds: long enough for a busy machine, and for a simulator that sums up years for the first
+# time; short where a test is about waiting.
+LIMITS = HTTPLimits(deadline_s=30.0, attempts=1)
+IMPATIENT = HTTPLimits(deadline_s=3.0, attempts=1)
 
 Numbers = dict[tuple[DeviceKind, str | None, datetime, int, str], float]
 
@@ -72,6 +83,8 @@ class CountingLedger:
             first = bisect_left(self.taken, (counting_window(quota, now).start, ""))
             oldest = self.taken[first][0] if first < len(self.taken) else now
             back = oldest + timedelta(seconds=SPAN_S[quota.window] + SLICE_S[quota.window])
+            if quota.alignment is Alignment.CALENDAR:
+                back = calendar_window(quota.window, now).end
             found.append(Budget(scope, quota, len(self.taken) - first, back, self.held_until))
         return found
 
@@ -90,6 +103,34 @@ class InProcess(Egress):
 
 
 @dataclass
+class Granted:
+    """A source of tokens that asks the vendor's own desk, so that renewals cost the account nothing."""
+
+    vendor: Vendor
+    account: str
+    clock: Clock
+    grant: Mapping[str, str] = field(default_factory=dict, repr=False)
+    issued: list[str] = field(default_factory=list, repr=False)
+
+    async def current(self) -> str:
+        """Return a token with more than five minutes to live."""
+        if not self.grant or datetime.fromisoformat(self.grant["expires_at"]) <= self.clock() + timedelta(minutes=5):
+            self.take()
+        return self.grant["access_token"]
+
+    async def renew(self, spent: str) -> str:
+        """Return another token than the one that was refused."""
+        assert spent in self.issued
+        self.take()
+        return self.grant["access_token"]
+
+    def take(self) -> None:
+        """Take new tokens, as if the owner had just consented."""
+        self.grant = self.vendor.grant(self.account)
+        self.issued += [self.grant["access_token"], self.grant["refresh_token"]]
+
+
+@dataclass
 class Bench:
     """One account of one vendor, its connector, and what its simulator knows."""
 
@@ -101,20 +142,31 @@ class Bench:
     ledger: CountingLedger
     http: VendorHTTP
     connector: Connector
+    tokens: Granted | None = None
     devices: Mapping[str, FoundDevice] = field(default_factory=dict)
+
+    @property
+    def way(self) -> Way:
+        """Return the way by which the account is connected."""
+        return self.spec.way(self.account.way)
 
     @property
     def secrets(self) -> list[str]:
         """What may never be seen in a log or an error."""
-        return [self.account.credentials[f.name] for f in self.spec.ways[0].fields if f.secret]
+        entered = [self.account.credentials[f.name] for f in self.way.fields if f.secret]
+        keys = [self.account.app[f.name] for f in self.spec.app.fields if f.secret] if self.way.app else []
+        return [*entered, *keys, *(self.tokens.issued if self.tokens else ())]
 
     def ref(self, site: str) -> str:
         """Return the vendor's reference of one of the account's sites."""
         return self.vendor.ref(site)
 
-    def streams(self) -> list[Stream]:
-        """Return the streams that bring intervals of a site."""
-        return [s for s in self.spec.streams if s.step_s is not None and s.subject is Subject.SITE]
+    def streams(self, site: str) -> list[Stream]:
+        """Return the streams that bring intervals of a site with these devices; its inventory was taken."""
+        devices = [d for d in self.devices.values() if d.site == self.ref(site)]
+        assert devices, f"the inventory of {site} was not taken"
+        of_site = [s for s in self.spec.streams if s.step_s is not None and s.subject is Subject.SITE]
+        return [s for s in of_site if s.fits(devices)]
 
     async def inventory(self, site: str) -> list[FoundDevice]:
         """Return the devices of a site from every stream that has no intervals."""
@@ -129,7 +181,7 @@ class Bench:
     async def fetch(self, site: str, window: Window) -> dict[str, Batch]:
         """Return what each stream of intervals brings for a site and a window, by the stream's name."""
         return {
-            s.name: await self.connector.fetch(s.name, self.ref(site), window, self.clock()) for s in self.streams()
+            s.name: await self.connector.fetch(s.name, self.ref(site), window, self.clock()) for s in self.streams(site)
         }
 
     def numbers(self, intervals: Iterable[Interval]) -> Numbers:
@@ -163,16 +215,23 @@ def build(
 ) -> Bench:
     """Return a bench for an account, with the vendor's origin replaced as the sandbox wants it."""
     entry, simulated = CONNECTORS[vendor], sandbox.vendors[vendor]
-    ledger = CountingLedger(clock, quotas)
+    spec, owner, ledger = entry.spec, simulated.accounts[account], CountingLedger(clock, quotas)
+    way = spec.way(owner.way)
+    assert way.key == owner.way
+    tokens, fields = None, owner.credentials
+    if way.oauth is not None and spec.app is not None:
+        tokens = Granted(simulated, account, clock)
+        tokens.take()
+        rest = [f.name for f in spec.app.fields if f.name not in {"client_id", "client_secret"}]
+        fields = {n: owner.app[n] for n in rest} | {n: tokens.grant[n] for n in way.oauth.kept}
     http = VendorHTTP(
         vendor=vendor,
-        label=entry.spec.label,
-        origin=f"{origin}/{vendor}{urlsplit(entry.spec.origin).path}",
+        label=spec.label,
+        origin=f"{origin}/{vendor}{urlsplit(spec.origin).path}",
         ledger=ledger,
         egress=egress,
         clock=clock,
         limits=limits,
+        tokens=tokens,
     )
-    owner = simulated.accounts[account]
-    connector = entry.build(http, owner.credentials)
-    return Bench(entry.spec, simulated, owner, sandbox, clock, ledger, http, connector)
+    return Bench(spec, simulated, owner, sandbox, clock, ledger, http, entry.build(http, fields), tokens)

@@ -17,6 +17,8 @@ from tests.contract.conftest import MakeBench
 from tests.simulators.ports import Clock
 
 HOUSEHOLD, PORTFOLIO = "household", "portfolio"
+# No vendor here is waited for longer than this when some of its devices are late.
+GROWS = timedelta(hours=3)
 VIENNA, DENVER = ZoneInfo("Europe/Vienna"), ZoneInfo("America/Denver")
 
 # (account, site, window): plain days, nights, both changes of clocks in two zones, an odd zone, odd sites.
@@ -39,10 +41,10 @@ STRETCHES = [
 
 async def read(bench: Bench, site: str, window: Window) -> Numbers:
     """Return all numbers the connector reads, once it is sure that it may keep every one of them."""
-    if not bench.devices:
+    if not any(d.site == bench.ref(site) for d in bench.devices.values()):
         await bench.inventory(site)
     intervals = []
-    for stream in bench.streams():
+    for stream in bench.streams(site):
         before = len(bench.ledger.taken)
         batch = await bench.connector.fetch(stream.name, bench.ref(site), window, bench.clock())
         pieces = -(-window.seconds // (stream.window_s or window.seconds))
@@ -56,7 +58,9 @@ async def read(bench: Bench, site: str, window: Window) -> Numbers:
         if batch.answered is not None:
             assert batch.answered.meet(window) == batch.answered
             assert floor_time(batch.answered.start, stream.step_s or 1) == batch.answered.start
-            assert all(i.end <= batch.answered.end for i in batch.intervals)
+            # What may still grow is told as well, and asked for again.
+            settled = [i for i in batch.intervals if i.end <= bench.clock() - GROWS]
+            assert all(i.end <= batch.answered.end for i in settled)
         intervals += list(batch.intervals)
     return bench.numbers(intervals)
 
@@ -88,6 +92,10 @@ async def test_discovery_finds_exactly_the_accounts_sites(bench: MakeBench, acco
         assert one.name == truth.name
         assert one.active
         assert one.installed_on == truth.installed
+        if one.capacity_wp is None:
+            # Where the list does not tell it, a site's own inventory does.
+            (one,) = (await here.connector.fetch("inventory", one.ref, None, here.clock())).sites or ()
+            assert one.name == truth.name
         assert one.capacity_wp == pytest.approx(truth.capacity_wp)
     check = await here.connector.check(here.clock())
     assert check.sites == len(found)
@@ -109,7 +117,9 @@ async def test_whatever_tells_a_number_is_a_device(bench: MakeBench, account: st
     assert {(t.kind, t.serial) for t in here.vendor.told(site, window, here.clock())} <= known
     # A replaced inverter stays known, but works no more.
     active = [d for d in found if d.kind is DeviceKind.INVERTER and d.active]
-    assert len(active) == here.sandbox.worlds[site].site.inverters
+    # Micro-inverters are many for one.
+    assert len(active) % here.sandbox.worlds[site].site.inverters == 0
+    assert active
 
 
 @pytest.mark.parametrize(("account", "site", "window"), STRETCHES)
@@ -152,11 +162,14 @@ async def test_what_is_not_published_yet_is_not_called_answered(bench: MakeBench
     clock.at = datetime(2026, 6, 2, 10, 16, tzinfo=UTC)
     window = Window(datetime(2026, 6, 2, 6, tzinfo=UTC), clock())
     await here.inventory("graz")
+    told = here.vendor.told("graz", window, clock())
     for name, batch in (await here.fetch("graz", window)).items():
-        assert batch.answered is not None, name
-        newest = max(i.end for i in batch.intervals)
-        assert batch.answered.end == newest
-        assert newest == datetime(2026, 6, 2, 10, tzinfo=UTC)
+        metrics = here.spec.stream(name).metrics
+        newest = max(t.start + timedelta(seconds=t.duration_s) for t in told if t.metric in metrics)
+        assert batch.answered == Window(window.start, newest), name
+        assert max(i.end for i in batch.intervals) == newest
+        # All that closed since are not called empty.
+        assert clock() - timedelta(minutes=45) < newest <= clock() - timedelta(minutes=5)
 
 
 async def test_a_whole_old_day_is_answered_to_its_end(bench: MakeBench) -> None:
@@ -189,6 +202,7 @@ async def test_what_a_gateway_kept_is_read_once_it_is_back(bench: MakeBench, clo
 async def test_asking_twice_changes_nothing(bench: MakeBench) -> None:
     here = bench(PORTFOLIO)
     window = day_window(date(2026, 11, 1), DENVER)
+    await here.inventory("denver")
     assert await here.fetch("denver", window) == await here.fetch("denver", window)
     assert await here.inventory("denver") == await here.inventory("denver")
     assert await here.connector.discover(here.clock()) == await here.connector.discover(here.clock())

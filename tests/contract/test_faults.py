@@ -19,7 +19,7 @@ from enalysis.core.errors import (
 from enalysis.core.intervals import Window
 from enalysis.core.quotas import QuotaWindow
 from enalysis.simulators.faults import MEANINGS, Fault, FaultKind
-from tests.contract.benches import Bench, told_numbers
+from tests.contract.benches import IMPATIENT, LIMITS, Bench, told_numbers
 from tests.contract.conftest import MakeBench
 from tests.simulators.ports import Clock
 
@@ -62,8 +62,9 @@ def assert_no_secret(bench: Bench, *texts: str) -> None:
 
 
 async def fail(bench: Bench, kind: FaultKind) -> VendorError:
-    """Return the error of the first stream while the fault is on."""
-    stream = bench.streams()[0].name
+    """Return the error of the first stream of numbers while the fault is on."""
+    stream = next(s.name for s in bench.spec.streams if s.step_s is not None)
+    bench.http.limits = IMPATIENT if kind in SECONDS else LIMITS
     with pytest.raises(ERRORS[kind]) as caught:
         await bench.connector.fetch(stream, bench.ref(SITE), WINDOW, bench.clock())
     return caught.value
@@ -93,6 +94,7 @@ async def test_a_fault_becomes_its_error_and_passes(
     assert_no_secret(here, str(error), repr(error), repr(vars(error)), told, caplog.text)
     assert "http://" not in str(error)
     here.sandbox.faults.clear()
+    here.http.limits = LIMITS
     assert await here.fetch(SITE, WINDOW) == before
 
 
@@ -152,6 +154,7 @@ async def test_one_forbidden_site_leaves_the_others(bench: MakeBench) -> None:
 
 async def test_a_hollow_answer_brings_nothing_and_answers_nothing(bench: MakeBench) -> None:
     here = bench(ACCOUNT)
+    await here.inventory(SITE)
     switch_on(here, FaultKind.HOLLOW)
     for stream, batch in (await here.fetch(SITE, WINDOW)).items():
         assert batch.intervals == (), stream

@@ -7,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from enalysis.connectors.base import Stream, Subject
+from enalysis.connectors.base import FoundDevice, Stream, Subject
 from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.daylight import Place, daylight
 from enalysis.core.errors import QuotaSpent
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.planner import StreamNeed, plan
-from enalysis.core.sites import DeviceKind
 from enalysis.simulators.registry import SIMULATORS
 from enalysis.simulators.server import create
 from tests.contract.benches import Bench, InProcess, build
@@ -31,7 +30,7 @@ class Worker:
     bench: Bench
     clicks_every: int | None
     polled: dict[str, datetime] = field(default_factory=dict)
-    kinds: dict[str, set[DeviceKind]] = field(default_factory=dict)
+    devices: dict[str, tuple[FoundDevice, ...]] = field(default_factory=dict)
     polls: int = 0
     newest: dict[str, datetime] = field(default_factory=dict)
     widest_gap: timedelta = timedelta()
@@ -56,7 +55,7 @@ class Worker:
             (f"{stream.name}:{site}", stream, site)
             for stream in self.bench.spec.streams
             for site in (("",) if stream.subject is Subject.CONNECTION else self.bench.account.sites)
-            if stream.needs <= self.kinds.get(site, set())
+            if stream.fits(self.devices.get(site, ()))
         ]
 
     def need(self, key: str, stream: Stream, site: str) -> StreamNeed:
@@ -90,7 +89,7 @@ class Worker:
         batch = await bench.connector.fetch(stream.name, bench.ref(site) if site else "", window, now)
         self.polled[key] = now
         if batch.devices is not None:
-            self.kinds[site] = {d.kind for d in batch.devices}
+            self.devices[site] = batch.devices
         if batch.intervals:
             newest = max(i.end for i in batch.intervals)
             if key in self.newest and not stream.daylight_only:
@@ -115,11 +114,13 @@ class Worker:
 
 @contextlib.asynccontextmanager
 async def tight(vendor: str, account: str) -> AsyncIterator[Bench]:
-    """Yield a bench of an account on the vendor's smallest plan, its ledger enforcing the card's quotas."""
-    smallest = min(SIMULATORS[vendor].plans.values(), key=lambda p: p.per_month)
+    """Yield a bench of an account on the smallest plan of its way, its ledger enforcing the card's quotas."""
     clock = Clock(START)
+    way = CONNECTORS[vendor].spec.way(create(5, clock).vendors[vendor].accounts[account].way)
+    plans = SIMULATORS[vendor].plans
+    smallest = min((plans[p.key] for p in way.plans), key=lambda p: p.per_month)
     sandbox = create(5, clock, plans={f"{vendor}/{account}": smallest.key})
-    quotas = CONNECTORS[vendor].spec.ways[0].plan(smallest.key).quotas
+    quotas = way.plan(smallest.key).quotas
     bench = build(sandbox, vendor, account, clock, "http://sandbox.test", InProcess(sandbox.app), quotas=quotas)
     assert bench.account.plan == smallest
     async with bench.http:

@@ -56,9 +56,13 @@ async def test_the_state_tells_accounts_figures_and_what_was_spent(
     await http.get("/sites", headers=key(sandbox, "household"))
     state = (await control.get("/state")).json()
     assert state["now"] == NOON.isoformat()
-    accounts = {a["key"]: a for a in state["accounts"]}
-    assert accounts.keys() == {"household", "portfolio", "lapsed"}
+    accounts = {a["key"]: a for a in state["accounts"] if a["vendor"] == "solaredge"}
+    assert accounts.keys() == {"household", "portfolio", "lapsed", "garden"}
     household = accounts["household"]
+    assert (household["way"], household["app"], household["login"]) == ("fleet_key", {}, {})
+    garden = accounts["garden"]
+    assert (garden["way"], garden["credentials"], garden["app_state"]) == ("site_access", {}, "verified")
+    assert garden["app"].keys() == {"client_id", "client_secret"}
     assert household["credentials"]["api_key"] == key(sandbox, "household")["X-API-Key"]
     assert household["served"] == {"sites": 1}
     assert (household["minute"], household["month"]) == (1, 1)
@@ -126,10 +130,11 @@ def test_the_same_seed_builds_the_same_sandbox(clock: Clock, sandbox: Sandbox) -
 
 def test_another_plan_can_be_chosen_for_an_account(clock: Clock) -> None:
     accounts = create(SEED, clock, plans={"solaredge/portfolio": "free", "other/household": "none"}).accounts
-    assert {a.key: a.plan.key for a in accounts} == {
+    assert {a.key: a.plan.key for a in accounts if a.vendor == "solaredge"} == {
         "household": "free",
         "portfolio": "free",
         "lapsed": "free",
+        "garden": "free",
     }
 
 

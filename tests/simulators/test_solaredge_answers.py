@@ -287,10 +287,17 @@ async def test_keys(sandbox: Sandbox, http: httpx2.AsyncClient) -> None:
     assert (await http.get("/sites", headers=key(sandbox, "lapsed"))).status_code == 200
 
 
+def secrets(sandbox: Sandbox) -> set[str]:
+    found = [
+        {**a.credentials, **a.app, "password": a.login.get("password", "")} for a in cloud(sandbox).accounts.values()
+    ]
+    return {value for each in found for value in each.values() if value}
+
+
 def test_keys_are_plainly_made_up_and_differ_by_seed(sandbox: Sandbox, clock: Clock) -> None:
-    keys = {a.credentials["api_key"] for a in sandbox.accounts}
-    other = {a.credentials["api_key"] for a in create(SEED + 1, clock).accounts}
-    assert len(keys) == len(sandbox.accounts)
+    keys = secrets(sandbox)
+    other = secrets(create(SEED + 1, clock))
+    assert len(keys) > len(cloud(sandbox).accounts)
     assert all(k.startswith("SANDBOX-") for k in keys)
     assert keys.isdisjoint(other)
-    assert keys == {a.credentials["api_key"] for a in create(SEED, clock).accounts}
+    assert keys == secrets(create(SEED, clock))

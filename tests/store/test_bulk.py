@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from psycopg import sql
@@ -10,7 +11,7 @@ from psycopg import sql
 from enalysis.core.access import Scope
 from enalysis.core.coverage import Run
 from enalysis.core.metrics import INTERVAL_METRICS, SAMPLE_METRICS, Metric, Quality
-from enalysis.store import readings
+from enalysis.store import readings, rollups
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
 from enalysis.store.readings import Ingest, Ingested, IntervalRow, SampleRow, ingest
@@ -74,6 +75,52 @@ async def test_many_arrive_as_few_do(db: Database, seed: int, monkeypatch: pytes
     many = await replay(db, seed)
     assert many == few
     assert all(few[1][table] for table in TABLES)
+
+
+async def test_what_is_packed_comes_back_as_it_was(db: Database, scope: Scope) -> None:
+    """Rows of every kind mixed in one batch, each value to the last bit, times to the microsecond."""
+    await Partitions().ensure(db, [AT])
+    chance = random.Random(5)  # noqa: S311 - the same each time
+    notes: tuple[dict[str, object] | None, ...] = (None, {}, {"a": [1, None, "\u00e4\u20ac\U0001f31e"]})
+    awkward = (0.0, 5e-324, 1.7976931348623157e308, 0.1 + 0.2, 7)
+    rows = [
+        IntervalRow(
+            2**62 + n,
+            AT + chance.randrange(9) * timedelta(microseconds=1),
+            900,
+            {m: chance.choice(awkward) for m in chance.sample(INTERVAL_METRICS[:-1], chance.randrange(6))},
+            Quality(chance.randrange(128)),
+            chance.choice(notes),
+        )
+        for n in range(5000)
+    ]
+    chance.shuffle(rows)
+    async with db.org(scope) as conn:
+        await ingest(scope, conn, Ingest(intervals=rows), NOW)
+        columns = ", ".join(INTERVAL_METRICS)
+        cur = await conn.execute(f"select device_id, start, quality, extra, {columns} from intervals order by 1")  # noqa: S608 - our columns
+        found = await cur.fetchall()
+    assert found == [
+        (r.device, r.start, int(r.quality), r.extra, *map(r.values.get, INTERVAL_METRICS))
+        for r in sorted(rows, key=lambda r: r.device)
+    ]
+
+
+async def test_writers_of_many_wait_for_a_rollup(db: Database, scope: Scope, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both change rows of coverage in an order the other does not know: at once they could deadlock."""
+    monkeypatch.setattr(readings, "_MANY", 1)
+    day = date(2026, 6, 2)
+
+    async def write() -> None:
+        async with db.org(scope) as conn:
+            await ingest(scope, conn, Ingest(coverage=[(1, 900, Run(day, 96, 0, "s"))]), NOW)
+
+    async with db.org(scope) as conn:
+        await rollups.clean(scope, conn, uuid4(), day)
+        writing = asyncio.create_task(write())
+        done, _ = await asyncio.wait([writing], timeout=0.5)
+        assert not done
+    await writing
 
 
 async def test_thousands_at_once_are_new_known_and_newest_in_turn(db: Database, scope: Scope) -> None:

@@ -15,10 +15,13 @@ from enalysis.connectors.base import Batch, Spec, Stream, Subject
 from enalysis.core import coverage
 from enalysis.core.access import Scope
 from enalysis.core.errors import (
+    GrantDead,
     Locked,
+    LoginNeeded,
     NotFound,
     QuotaSpent,
     Refused,
+    Retired,
     VendorError,
 )
 from enalysis.core.intervals import Window, floor_time
@@ -209,8 +212,10 @@ async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: 
             fault_text=error.message,
             wait_until=wait,
         )
+    # Where another stream just got an answer, a refusal is about this stream only: its plan or its endpoint.
+    alone = isinstance(error, LoginNeeded | Retired) and not isinstance(error, GrantDead) and visit.report.ok > 0
     # A vendor that is away stops nothing here: its circuit breaker lets no call through, and costs no time.
-    if isinstance(error, faults.STOPS):
+    if isinstance(error, faults.STOPS) and not alone:
         visit.report.stopped, visit.report.resume_at = error, wait
 
 

@@ -7,17 +7,18 @@ from zoneinfo import ZoneInfo
 
 from enalysis.core.access import Scope
 from enalysis.core.balance import DUSK_DEG, Flows, add, join
-from enalysis.core.coverage import Slot
+from enalysis.core.coverage import Slot, coarsen
 from enalysis.core.daylight import Place, sun_elevation_deg
 from enalysis.core.intervals import Window, day_window
 from enalysis.core.metrics import ENERGIES, Metric, Quality
+from enalysis.core.resample import coarser, filled
 from enalysis.core.sites import Meter, MeterSource
 from enalysis.queries.places import place_of
 from enalysis.store import rollups, sites
 from enalysis.store.pool import Conn, Database
 from enalysis.store.rollups import DayRow
 
-_QUARTER_S = 900
+_FINE_S, _QUARTER_S, _DAY_S = 300, 900, 86400
 _OPEN = {Slot.AHEAD.value, Slot.RETRYING.value}
 
 
@@ -37,10 +38,12 @@ async def _roll_up_day(scope: Scope, conn: Conn, site: UUID, day: date) -> None:
     meters = await sites.list_meters(scope, conn, site)
     sources = await sites.list_sources(scope, conn, site)
     window = day_window(day, ZoneInfo(found.zone))
-    rows = await rollups.read_intervals(scope, conn, {s.device for s in sources}, window, _QUARTER_S)
-    quarters = _quarters(rows, window, meters, sources, place_of(found))
+    rows = await rollups.read_intervals(scope, conn, {s.device for s in sources}, window)
+    finer = coarser(rows.get(_FINE_S, {}), _FINE_S, _QUARTER_S)
+    quarters = _quarters(filled(rows.get(_QUARTER_S, {}), finer), window, meters, sources, place_of(found))
+    whole = join(rows.get(_DAY_S, {}).get(window.start, {}), meters, sources, window.start, dark=False)
     await rollups.write_quarters(scope, conn, site, window, quarters)
-    await rollups.write_day(scope, conn, site, _day(day, window, quarters, letters))
+    await rollups.write_day(scope, conn, site, _day(day, window, quarters, whole, letters))
 
 
 def _quarters(
@@ -60,19 +63,31 @@ def _quarters(
     return out
 
 
-def _day(day: date, window: Window, quarters: list[tuple[datetime, Flows]], letters: list[str]) -> DayRow:
-    """Return the day: each metric the sum of the quarters that know it, with how many slots were told at all."""
-    sums = {m: _known(getattr(f, m.value) for _, f in quarters) for m in ENERGIES}
+def _day(day: date, window: Window, quarters: list[tuple[datetime, Flows]], whole: Flows, letters: list[str]) -> DayRow:
+    """Return the day: each metric the sum of the quarters that know it, with how many slots were told at all.
+
+    Where not all quarters of a metric are known, and the vendor tells it of the day as a whole, that is the day's.
+    """
+    sums = {m: _of_day(m, window, quarters, whole) for m in ENERGIES}
     quality = Quality.MEASURED
     for _, flows in quarters:
         quality |= flows.quality
+    slots = int(window.seconds // _QUARTER_S)
+    letters = [coarsen(text, slots) for text in letters]
     # Slots of the site are counted by the stream that knows most of them; streams of other parts do not add.
     stored = max((text.count(Slot.STORED) for text in letters), default=0)
     told = max((text.count(Slot.STORED) + text.count(Slot.VENDOR_NULL) for text in letters), default=0)
-    slots = int(window.seconds // _QUARTER_S)
     complete = bool(letters) and all(len(text) >= slots and not set(text) & _OPEN for text in letters)
     residual = _known(f.residual_wh for _, f in quarters)
     return DayRow(day, sums, residual, int(quality), slots, stored, told - stored, complete)
+
+
+def _of_day(metric: Metric, window: Window, quarters: list[tuple[datetime, Flows]], whole: Flows) -> float | None:
+    told: float | None = getattr(whole, metric.value)
+    values = [v for _, f in quarters if (v := getattr(f, metric.value)) is not None]
+    if told is not None and len(values) < window.seconds // _QUARTER_S:
+        return told
+    return _known(values)
 
 
 def _known(values: Iterable[float | None]) -> float | None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from rich.table import Table
 
 from enalysis import log
 from enalysis.actions import accounts, connections
+from enalysis.cli.demo_owner import Owner
 from enalysis.cli.serving import catch_signals, http
 from enalysis.config import Settings, load_settings, write_env
 from enalysis.core.access import Scope
@@ -37,12 +38,17 @@ from enalysis.queries.fleet import fleet
 from enalysis.queries.progress import Progress, progress
 from enalysis.queries.shapes import ConnectionRow
 from enalysis.runtime import Runtime, open_runtime
+from enalysis.store.connections import find_connection
 
 _EMAIL = "demo@enalysis.example"
 _GIVE_UP_S = 170.0
 _LOOK_S = 1.0
-# This account of the sandbox works at first; then its key is revoked, to show what that looks like.
+_OLD_ENOUGH = timedelta(seconds=35)
+# These accounts of the sandbox work at first; then key or consent is withdrawn, to show what that looks like.
 _REVOKED = "lapsed"
+# Tokens of this one live so short that one is renewed while somebody watches.
+_EXPIRING = "expiring"
+_EXPECTED = {_REVOKED: "reauth_required", "pending": "waiting_for_vendor"}
 
 
 @dataclass(slots=True)
@@ -57,7 +63,9 @@ class _Demo:
     expected: dict[UUID, str] = field(default_factory=dict)
     sandbox_keys: dict[UUID, str] = field(default_factory=dict)
     sites: dict[UUID, int] = field(default_factory=dict)
-    revoked: bool = False
+    revoked: set[UUID] = field(default_factory=set)
+    renewed: set[UUID] = field(default_factory=set)
+    nudged: set[UUID] = field(default_factory=set)
     first_reading_s: float | None = None
     errors: list[str] = field(default_factory=list)
 
@@ -73,7 +81,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Which make-believe weather and households.")] = 1,
     port: Annotated[int, typer.Option(help="TCP port of the pages; the next free one is taken.")] = 3000,
 ) -> None:
-    """Try Enalysis: simulated vendors, sites in many zones, and one connection broken on purpose.
+    """Try Enalysis: simulated vendors, sites in many zones, and connections broken on purpose.
 
     Everything lives in a temporary folder that is removed at the end.
     """
@@ -205,24 +213,16 @@ def _welcome(demo: _Demo, password: str) -> None:
 
 
 async def _connect_all(demo: _Demo) -> None:
+    owner = Owner(demo.runtime, demo.scope)
     for account in demo.sandbox["accounts"]:
         try:
-            made, _ = await connections.add(
-                demo.scope,
-                demo.runtime.db,
-                demo.runtime.vendors,
-                vendor=account["vendor"],
-                name=account["label"],
-                plan=account["plan"],
-                fields=account["credentials"],
-                now=demo.runtime.clock(),
-            )
+            made = await owner.connect(account)
         except EnalysisError as error:
             demo.errors.append(f"{account['label']}: {error}")
             continue
         demo.sandbox_keys[made] = account["key"]
         demo.sites[made] = account["sites"]
-        demo.expected[made] = "reauth_required" if account["key"] == _REVOKED else "healthy"
+        demo.expected[made] = _EXPECTED.get(account["key"], "healthy")
 
 
 async def _watch(demo: _Demo, stop: asyncio.Event, *, leave: bool) -> None:
@@ -236,6 +236,7 @@ async def _watch(demo: _Demo, stop: asyncio.Event, *, leave: bool) -> None:
             if demo.first_reading_s is None and any(r.intervals for r in rows):
                 demo.first_reading_s = round(time.monotonic() - demo.began, 2)
             await _break_one(demo, rows)
+            await _see_renewals(demo, rows, steps)
             if demo.console.is_terminal:
                 live.update(_picture(rows, steps), refresh=True)
             if all(_settled(demo, r, steps[r.id]) for r in rows):
@@ -251,17 +252,35 @@ async def _watch(demo: _Demo, stop: asyncio.Event, *, leave: bool) -> None:
 
 
 async def _break_one(demo: _Demo, rows: tuple[ConnectionRow, ...]) -> None:
-    """Revoke one key at the simulated vendor once its connection has readings."""
+    """Withdraw a key or a consent at the simulated vendors once its connection has readings."""
     for row in rows:
-        if demo.sandbox_keys.get(row.id) == _REVOKED and row.intervals and not demo.revoked:
-            async with httpx2.AsyncClient(trust_env=False) as client:
-                answer = await client.post(
-                    f"{demo.sandbox['url']}/_sandbox/faults",
-                    headers={"x-sandbox-token": demo.sandbox["control_token"]},
-                    json={"kind": "wrong_key", "vendor": row.vendor, "account": _REVOKED},
-                )
-                answer.raise_for_status()
-            demo.revoked = True
+        if demo.sandbox_keys.get(row.id) != _REVOKED or not row.intervals or row.id in demo.revoked:
+            continue
+        account = {"vendor": row.vendor, "account": _REVOKED}
+        async with demo.runtime.db.org(demo.scope) as conn:
+            consented = (await find_connection(demo.scope, conn, row.id)).app_id is not None
+        what, told = ("grants", {"do": "revoke"}) if consented else ("faults", {"kind": "wrong_key"})
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            answer = await client.post(
+                f"{demo.sandbox['url']}/_sandbox/{what}",
+                headers={"x-sandbox-token": demo.sandbox["control_token"]},
+                json={**told, **account},
+            )
+            answer.raise_for_status()
+        demo.revoked.add(row.id)
+        await connections.poll_now(demo.scope, demo.runtime.db, row.id, demo.runtime.clock())
+
+
+async def _see_renewals(demo: _Demo, rows: tuple[ConnectionRow, ...], steps: Mapping[UUID, Progress]) -> None:
+    """Note which sign-ins were renewed, and fetch through the short-lived one once its token is old enough."""
+    for row in rows:
+        async with demo.runtime.db.org(demo.scope) as conn:
+            held = await find_connection(demo.scope, conn, row.id)
+        if held.refreshed_at is not None and held.refreshed_at > held.created_at:
+            demo.renewed.add(row.id)
+        due = demo.sandbox_keys.get(row.id) == _EXPIRING and row.id not in demo.nudged | demo.renewed
+        if due and _polled(steps[row.id]) and demo.runtime.clock() - held.created_at > _OLD_ENOUGH:
+            demo.nudged.add(row.id)
             await connections.poll_now(demo.scope, demo.runtime.db, row.id, demo.runtime.clock())
 
 
@@ -270,13 +289,19 @@ def _settled(demo: _Demo, row: ConnectionRow, step: Progress) -> bool:
         return False
     if demo.expected[row.id] != "healthy":
         return True
+    if demo.sandbox_keys.get(row.id) == _EXPIRING and row.id not in demo.renewed:
+        return False
     return (
         row.sites == demo.sites[row.id]
+        and _polled(step)
         and step.streams > row.sites
-        and step.polled == step.streams
         and step.fetching_history == 0
         and row.intervals > 0
     )
+
+
+def _polled(step: Progress) -> bool:
+    return step.polled == step.streams
 
 
 def _picture(rows: tuple[ConnectionRow, ...], steps: Mapping[UUID, Progress]) -> Group:
@@ -326,6 +351,7 @@ async def _summary(demo: _Demo) -> dict[str, Any]:
                 "samples": row.samples,
                 "intervals": row.intervals,
                 "calls": row.calls,
+                "sign_in_renewed": row.id in demo.renewed,
                 "quota": [{**asdict(q), "turns_at": _iso(q.turns_at)} for q in row.quota],
                 "backfill": {**asdict(row.backfill), "next_at": _iso(row.backfill.next_at)},
             }

@@ -29,7 +29,8 @@ def sandbox(
 ) -> None:
     """Serve the simulated vendors until Ctrl-C; set SANDBOX_URL to the address it prints."""
     token = control_token or secrets.token_urlsafe(18)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # The protocol is named: asyncio switches Nagle's delay off, 40 ms an answer, only for sockets that do.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -25,6 +25,7 @@ _VERIFIER_BYTES: Final = 48
 _LONGEST: Final = 2
 _SHORT_TEXT: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _ERROR_CODE: Final = re.compile(r"[a-z_]{3,40}")
+_REFUSALS: Final = frozenset({400, 401, 403})
 # What stands in an address bar is at most this long in every browser.
 _LONGEST_TOKEN: Final = 8192
 
@@ -182,14 +183,14 @@ def parse_grant(body: Mapping[str, object], oauth: OAuth, now: datetime) -> Gran
     lives_s = _seconds(body.get("expires_in"), oauth.access_s)
     refresh_token = _token(body.get("refresh_token"))
     refresh_s = _seconds(body.get("refresh_expires_in"), oauth.refresh_s)
-    subject = body.get(oauth.subject) if oauth.subject else None
-    kept = {n: str(body[n]) for n in oauth.kept if _SHORT_TEXT.fullmatch(str(body.get(n, "")))}
+    subject = _word(body.get(oauth.subject)) if oauth.subject else ""
+    kept = {n: _word(body.get(n)) for n in oauth.kept if _SHORT_TEXT.fullmatch(_word(body.get(n)))}
     return Grant(
         access,
         refresh_token,
         now + timedelta(seconds=lives_s),
         None if refresh_token is None else now + timedelta(seconds=refresh_s),
-        str(subject)[:64] if isinstance(subject, str | int) and str(subject) else None,
+        subject[:64] or None,
         kept,
     )
 
@@ -253,7 +254,7 @@ class _Explainer:
     def of_grant(self, refusal: Refusal) -> VendorError | None:
         """Explain a refused code or refresh token."""
         code = _code(refusal)
-        if code == "invalid_grant" or (code == "invalid_token" and refusal.status in {400, 401}):
+        if code in {"invalid_grant", "invalid_token"}:
             text = f"{self.label} says this sign-in is used up, too old or withdrawn: sign in at {self.label} again."
             return self._error(GrantDead, refusal, text, code)
         return self._of_any(refusal, code)
@@ -273,7 +274,7 @@ class _Explainer:
                 " Nobody needs to sign in again."
             )
             return self._error(AppFault, refusal, text, code)
-        if refusal.status in {400, 401, 403, 404}:
+        if refusal.status in {*_REFUSALS, 404}:
             # Some other refusal: nothing proves that the grant is dead, so it is kept and tried again.
             text = f"{self.label}'s sign-in refused the request. What we hold is kept; Enalysis tries again by itself."
             return self._error(Unavailable, refusal, text, code)
@@ -284,6 +285,9 @@ class _Explainer:
 
 
 def _code(refusal: Refusal) -> str | None:
+    """Return the error code of an answer that refuses; a failing or busy server proves nothing by its words."""
+    if refusal.status not in _REFUSALS:
+        return None
     try:
         body = msgspec.json.decode(refusal.body, type=dict[str, object])
     except (ValueError, RecursionError):
@@ -291,6 +295,11 @@ def _code(refusal: Refusal) -> str | None:
     code = body.get("error")
     code = code.lower() if isinstance(code, str) else ""
     return code if _ERROR_CODE.fullmatch(code) else None
+
+
+def _word(value: object) -> str:
+    """Return a text or a whole number as text, anything else as an empty one."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def _token(value: object) -> str | None:
@@ -301,7 +310,7 @@ def _token(value: object) -> str | None:
 def _seconds(value: object, usual_s: int) -> int:
     try:
         found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else 0.0
-    except ValueError:
+    except (ValueError, OverflowError):
         found = 0.0
     if not math.isfinite(found) or found < 1:
         return usual_s

@@ -80,6 +80,15 @@ def merge(old: str, run: Run) -> str:
     return "".join(row[: run.slots])
 
 
+def coarsen(letters: str, slots: int) -> str:
+    """Return the letters of a day in so many slots; of the parts of a slot the least settled one speaks for it."""
+    parts = len(letters) // slots if slots else 0
+    if parts <= 1:
+        return letters
+    groups = (letters[n : n + parts] for n in range(0, slots * parts, parts))
+    return "".join(min(group, key=lambda letter: _RANK[Slot(letter)]) for group in groups)
+
+
 def joined(a: Run, b: Run) -> Run:
     """Return two runs of the same day as one; slots between them stay ahead, the better letter wins."""
     letters = merge(merge("", a), b)

@@ -20,7 +20,7 @@ def place_of(site: Site) -> Place | None:
 
 @cache
 def _zone_points() -> dict[str, tuple[float, float]]:
-    """Read zone.tab of the IANA database: country, coordinates as ±DDMM[SS]±DDDMM[SS], zone."""
+    """Read the IANA database: zone.tab (country, ±DDMM[SS]±DDDMM[SS], zone), and the other names of its zones."""
     text = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text(encoding="utf-8")
     points = {}
     for line in text.splitlines():
@@ -31,4 +31,10 @@ def _zone_points() -> dict[str, tuple[float, float]]:
             latitude = (int(lat) + int(lat_min) / 60) * (1 if ns == "+" else -1)
             longitude = (int(lon) + int(lon_min) / 60) * (1 if ew == "+" else -1)
             points[columns[2]] = (latitude, longitude)
+    for line in files("tzdata").joinpath("zoneinfo", "tzdata.zi").read_text(encoding="utf-8").splitlines():
+        # Links, as in `L America/Denver US/Mountain`: some vendors go on using the former names.
+        kind, _, names = line.partition(" ")
+        target, _, alias = names.partition(" ")
+        if kind == "L" and target in points:
+            points.setdefault(alias, points[target])
     return points

@@ -114,7 +114,8 @@ class SiteHead:
     meters: tuple[MeterFeed, ...]
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: a day has a hundred of them, and to freeze them took a tenth of the time its query takes.
+@dataclass(slots=True)
 class Quarter:
     """Fifteen minutes of a site, Wh; `state` says why pv is missing where it is (a coverage word).
 

@@ -7,7 +7,8 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from enalysis.core.access import Scope
-from enalysis.core.coverage import Slot
+from enalysis.core.coverage import Slot, coarsen
+from enalysis.core.errors import NotFound
 from enalysis.core.intervals import day_window, local_day
 from enalysis.core.metrics import Quality
 from enalysis.queries import health as judging
@@ -76,43 +77,54 @@ async def head(scope: Scope, db: Database, site: UUID, now: datetime) -> SiteHea
 
 async def day(scope: Scope, db: Database, site: UUID, wanted: date | None, now: datetime) -> SiteDay:
     """Return a site's local day (None: today) with every quarter of it, known or not. Raises NotFound."""
+    about = {"org": scope.organization, "site": site, "day": wanted, "now": now, "step_s": _QUARTER_S}
     async with db.org(scope) as conn:
-        found = await sites.find_site(scope, conn, site)
-        zone = ZoneInfo(found.zone)
-        today = local_day(now, zone)
-        which = wanted or today
-        window = day_window(which, zone)
-        about = {"org": scope.organization, "site": site, "day": which, "step_s": _QUARTER_S}
-        about |= {"start": window.start, "end": window.end}
         # One round trip, and in binary: what is found fast would take long to read from text.
-        rows = await (await conn.execute(_DAY, about, binary=True)).fetchall()
-    ((first, letters, *known),) = rows
+        row = await (await conn.execute(_DAY, about, binary=True)).fetchone()
+    if row is None:
+        msg = "no such site"
+        raise NotFound(msg)
+    zone_name, which, first, letters, *known = row
+    zone = ZoneInfo(zone_name)
+    window = day_window(which, zone)
     totals = None if known[0] is None else DayTotals(*known[: len(_TOTALS)])
-    offsets_s, *flows = (column or () for column in known[len(_TOTALS) :])
-    told: dict[int, tuple[Any, ...]] = dict(zip(offsets_s, zip(*flows, strict=True), strict=True))
+    seconds, *flows = (column or () for column in known[len(_TOTALS) :])
+    told: dict[int, tuple[Any, ...]] = dict(zip(seconds, zip(*flows, strict=True), strict=True))
+    slots = int(window.seconds // _QUARTER_S)
+    letters = [coarsen(text, slots) for text in letters]
     nothing: tuple[Any, ...] = (*[None] * 8, 0)
+    begin = int(window.start.timestamp())
     quarters = []
     for number, start in enumerate(window.slots(_QUARTER_S)):
-        flow = told.get(number * _QUARTER_S, nothing)
+        flow = told.get(begin + number * _QUARTER_S, nothing)
         values = (*flow, _why_unknown(letters, number) if flow[0] is None else _STORED)
         quarters.append(Quarter(start, start + _QUARTER, *values))
-    return SiteDay(which, found.zone, tuple(quarters), totals, first, today)
+    return SiteDay(which, zone_name, tuple(quarters), totals, first, local_day(now, zone))
 
 
-# The first day there is, the coverage of the streams that bring pv, the day's totals, its quarters column by column.
+# The zone, the day, the first day there is, the coverage of the streams that bring pv, the day's totals, its quarters
+# column by column: an hour more at both ends, as PostgreSQL may know other rules of a zone than Python, whose count.
 _DAY = f"""
-    select (select min(day) from site_days where organization_id = %(org)s and site_id = %(site)s),
+    with wanted as materialized (
+        select zone, day, day::timestamp at time zone zone - interval '1 hour' as since,
+               (day + 1)::timestamp at time zone zone + interval '1 hour' as until
+        from (
+            select zone, coalesce(%(day)s::date, (%(now)s at time zone zone)::date) as day
+            from sites where organization_id = %(org)s and id = %(site)s
+        ) s
+    )
+    select w.zone, w.day, (select min(day) from site_days where organization_id = %(org)s and site_id = %(site)s),
            array(select c.slots from streams s
                  join coverage c on c.organization_id = s.organization_id and c.stream_id = s.id
                  where s.organization_id = %(org)s and s.site_id = %(site)s and 'pv_wh' = any(s.metrics)
-                   and c.day = %(day)s and c.step_s = %(step_s)s),
+                   and c.day = w.day and c.step_s <= %(step_s)s),
            {", ".join(f"d.{c}" for c in _TOTALS)}, q.*
-    from (
-        select array_agg(extract(epoch from start - %(start)s)::int),
+    from wanted w cross join lateral (
+        select array_agg(extract(epoch from start)::int8),
                {", ".join(f"array_agg({c})" for c in _FLOWS.split(","))}
         from site_quarters
-        where organization_id = %(org)s and site_id = %(site)s and start >= %(start)s and start < %(end)s
-    ) q left join site_days d on d.organization_id = %(org)s and d.site_id = %(site)s and d.day = %(day)s
+        where organization_id = %(org)s and site_id = %(site)s and start >= w.since and start < w.until
+    ) q left join site_days d on d.organization_id = %(org)s and d.site_id = %(site)s and d.day = w.day
 """
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from enalysis.simulators import solaredge
+from enalysis.simulators import enphase, solaredge
 from enalysis.simulators.accounts import Account, Plan
 from enalysis.simulators.faults import Faults
 from enalysis.simulators.views import Vendor
@@ -26,5 +26,6 @@ class Simulator:
 
 
 SIMULATORS: dict[str, Simulator] = {
+    enphase.KEY: Simulator(enphase.PLANS, enphase.demo_accounts, enphase.EnphaseCloud),
     solaredge.KEY: Simulator(solaredge.PLANS, solaredge.demo_accounts, solaredge.SolarEdgeCloud),
 }

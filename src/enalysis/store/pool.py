@@ -1,13 +1,15 @@
 """Connection pools, one per login, and the transactions that put row-level security to work."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, namedtuple_row
+from psycopg.sql import SQL, Composed
 from psycopg_pool import AsyncConnectionPool
 
 from enalysis.core.access import Scope
@@ -17,6 +19,9 @@ named_rows = namedtuple_row
 
 # PostgreSQL's own defaults are 0: a forgotten transaction would hold its locks for ever (BAR K2).
 _OPTIONS = "-c statement_timeout=30s -c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
+# Without parameters, or both could not go in one message; `format` quotes the values.
+_BEGIN = SQL("begin")
+_BEGIN_WITH = SQL("begin; select set_config({}, {}, true)")
 
 
 class Database:
@@ -55,38 +60,46 @@ class Database:
         """Close."""
         await self.close()
 
-    @asynccontextmanager
-    async def org(self, scope: Scope) -> AsyncIterator[Conn]:
+    def org(self, scope: Scope) -> AbstractAsyncContextManager[Conn]:
         """Begin a transaction that sees the scope's organization and nothing else."""
-        async with self._app.connection() as conn, conn.transaction():
-            await conn.execute("select set_config('app.org', %s, true)", (str(scope.organization),))
-            yield conn
+        return _transaction(self._app, _BEGIN_WITH.format("app.org", str(scope.organization)))
 
-    @asynccontextmanager
-    async def renewals(self, scope: Scope) -> AsyncIterator[Conn]:
+    def renewals(self, scope: Scope) -> AbstractAsyncContextManager[Conn]:
         """Begin a transaction like `org`, on the connections kept for renewing tokens."""
-        async with self._renewals.connection() as conn, conn.transaction():
-            await conn.execute("select set_config('app.org', %s, true)", (str(scope.organization),))
-            yield conn
+        return _transaction(self._renewals, _BEGIN_WITH.format("app.org", str(scope.organization)))
 
-    @asynccontextmanager
-    async def user(self, user: UUID) -> AsyncIterator[Conn]:
+    def user(self, user: UUID) -> AbstractAsyncContextManager[Conn]:
         """Begin a transaction that sees one person's memberships, to find the organizations to enter."""
-        async with self._app.connection() as conn, conn.transaction():
-            await conn.execute("select set_config('app.user', %s, true)", (str(user),))
-            yield conn
+        return _transaction(self._app, _BEGIN_WITH.format("app.user", str(user)))
 
-    @asynccontextmanager
-    async def world(self) -> AsyncIterator[Conn]:
+    def world(self) -> AbstractAsyncContextManager[Conn]:
         """Begin a transaction that sees no organization."""
-        async with self._app.connection() as conn, conn.transaction():
-            yield conn
+        return _transaction(self._app, _BEGIN)
 
-    @asynccontextmanager
-    async def engine(self) -> AsyncIterator[Conn]:
+    def engine(self) -> AbstractAsyncContextManager[Conn]:
         """Begin a transaction of the planning engine."""
-        async with self._engine.connection() as conn, conn.transaction():
+        return _transaction(self._engine, _BEGIN)
+
+
+@asynccontextmanager
+async def _transaction(pool: AsyncConnectionPool[Conn], begin: SQL | Composed) -> AsyncIterator[Conn]:
+    """Begin with one message on a connection of the pool; commit at the end, roll back on any error.
+
+    The message is also the check that the connection still works: one that PostgreSQL closed while it lay in the
+    pool is left for the next, as nothing was done on it yet. Raises PoolTimeout where none is to be had.
+    """
+    # After a restart of PostgreSQL as many may be dead as the pool holds; what it gives after those is new.
+    for dead in range(pool.max_size + 1):
+        # At its end the pool's own block commits, or rolls back, and takes the connection back or discards it.
+        async with pool.connection() as conn:
+            try:
+                await conn.execute(begin, prepare=False)
+            except psycopg.Error:
+                if conn.closed and dead < pool.max_size:
+                    continue
+                raise
             yield conn
+            return
 
 
 def _pool(conninfo: str, name: str, size: int, least: int = 1) -> AsyncConnectionPool[Conn]:
@@ -97,6 +110,6 @@ def _pool(conninfo: str, name: str, size: int, least: int = 1) -> AsyncConnectio
         open=False,
         name=name,
         timeout=15,
-        kwargs={"options": _OPTIONS, "application_name": name},
-        check=AsyncConnectionPool.check_connection,
+        # Or psycopg would send a `begin` of its own, ahead of ours and in a round trip of its own.
+        kwargs={"options": _OPTIONS, "application_name": name, "autocommit": True},
     )

@@ -1,10 +1,8 @@
 """Writing readings: samples, intervals, latest, revisions, coverage and cursors in one transaction."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
-from itertools import pairwise
-from operator import attrgetter
 
 from psycopg.errors import UniqueViolation
 
@@ -12,6 +10,7 @@ from enalysis.core.access import Scope
 from enalysis.core.coverage import Run, joined
 from enalysis.core.metrics import INTERVAL_METRICS, SAMPLE_METRICS, Metric, Quality
 from enalysis.store.pool import Conn
+from enalysis.store.staging import Stage
 
 _SAMPLE_COLUMNS = tuple(m.value for m in SAMPLE_METRICS)
 _INTERVAL_COLUMNS = tuple(m.value for m in INTERVAL_METRICS)
@@ -69,30 +68,46 @@ async def ingest(scope: Scope, conn: Conn, what: Ingest, now: datetime) -> Inges
     Rows are collapsed by key and written in key order, table after table, so that duplicates cannot fail a
     batch nor writers deadlock.
     """
-    samples = await _write_samples(scope, conn, what.samples)
-    new, changed, restated = await _write_intervals(scope, conn, what.intervals, now)
-    await _renew_latest(scope, conn, what)
-    await _write_coverage(scope, conn, what.coverage)
-    await _move_cursors(scope, conn, what.cursors)
+    samples, sampled = await _write_samples(scope, conn, what.samples)
+    new, changed, restated, measured = await _write_intervals(scope, conn, what.intervals, now)
+    devices = max(sampled, measured)
+    if sampled and measured:
+        devices = len({r.device for r in what.samples} | {r.device for r in what.intervals})
+    many = max(devices, len(what.coverage), len(what.cursors)) >= _MANY
+    await conn.execute(_ALONE if many else _BESIDE, (scope.organization,))
+    if many:
+        await conn.execute(_ROOM)
+    await _write_coverage(scope, conn, what.coverage, many)
+    if many:
+        await conn.execute(_MERGE_JOINS)
+    await _renew_latest(scope, conn, (sampled > 0, measured > 0), devices, many)
+    await _move_cursors(scope, conn, what.cursors, many)
+    if many:
+        await conn.execute(_AS_BEFORE)
     return Ingested(samples, new, changed, restated)
+
+
+async def keep_bulk_away(scope: Scope, conn: Conn) -> None:
+    """Until the transaction ends, let nobody change a great many rows of the organization's coverage at once.
+
+    For whoever changes several of them in an order of its own: with few, locked in order, it cannot deadlock.
+    """
+    await conn.execute(_BESIDE, (scope.organization,))
 
 
 async def _write_intervals(
     scope: Scope, conn: Conn, rows: Sequence[IntervalRow], now: datetime
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
+    """Return how many rows were new, changed and restated, and of how many devices they are."""
     if not rows:
-        return 0, 0, 0
-    await conn.execute(_STAGE_INTERVALS)
-    await conn.execute("delete from stage_intervals")
-    count, staged = _staged(rows, attrgetter("device", "start", "duration_s"), INTERVAL_METRICS)
-    types = ["int8", "timestamptz", "int4", *(["float8"] * len(_INTERVAL_COLUMNS)), "int2", "jsonb", "bool"]
-    await _copy(conn, "stage_intervals", types, staged)
-    new, changed, restated = await _insert_intervals(scope, conn, count), 0, 0
-    if new < count:
+        return 0, 0, 0, 0
+    staged = await _INTERVALS.fill(conn, rows)
+    new, changed, restated = await _insert_intervals(scope, conn, staged.rows), 0, 0
+    if new < staged.rows:
         await conn.execute(_LOCK_INTERVALS, (scope.organization,))
         restated = (await conn.execute(_REVISE, (now, scope.organization))).rowcount
         changed = (await conn.execute(_UPDATE_INTERVALS, (scope.organization,))).rowcount
-    return new, changed, restated
+    return new, changed, restated, staged.devices
 
 
 async def _insert_intervals(scope: Scope, conn: Conn, staged: int) -> int:
@@ -107,84 +122,26 @@ async def _insert_intervals(scope: Scope, conn: Conn, staged: int) -> int:
     return (await conn.execute(_INSERT_INTERVALS, (scope.organization,))).rowcount
 
 
-async def _write_samples(scope: Scope, conn: Conn, rows: Sequence[SampleRow]) -> int:
+async def _write_samples(scope: Scope, conn: Conn, rows: Sequence[SampleRow]) -> tuple[int, int]:
+    """Return how many rows were new, and of how many devices they are."""
     if not rows:
-        return 0
-    await conn.execute(_STAGE_SAMPLES)
-    await conn.execute("delete from stage_samples")
-    _, staged = _staged(rows, attrgetter("device", "at"), SAMPLE_METRICS)
-    types = ["int8", "timestamptz", *(["float8"] * len(_SAMPLE_COLUMNS)), "int2", "jsonb", "bool"]
-    await _copy(conn, "stage_samples", types, staged)
+        return 0, 0
+    staged = await _SAMPLES.fill(conn, rows)
     done = await conn.execute(_INSERT_SAMPLES, (scope.organization,))
-    return done.rowcount
+    return done.rowcount, staged.devices
 
 
-_Key = tuple[int, datetime, *tuple[int, ...]]
-
-
-def _staged(
-    rows: Iterable[SampleRow | IntervalRow],
-    key: Callable[[SampleRow | IntervalRow], _Key],
-    metrics: Sequence[Metric],
-) -> tuple[int, Iterator[tuple[object, ...]]]:
-    """Return how many keys there are and one database row for each, sorted by key.
-
-    A later reading of a key fills and overrides an earlier one. The last column marks the newest row of each
-    device: of intervals with one start the shortest.
-    """
-    rows = sorted(rows, key=key)
-    keys = list(map(key, rows))
-    if any(a == b for a, b in pairwise(keys)):
-        merged: dict[_Key, SampleRow | IntervalRow] = {}
-        for at, row in zip(keys, rows, strict=True):
-            merged[at] = _joined(merged[at], row) if at in merged else row
-        keys, rows = list(merged), list(merged.values())
-    newest: dict[int, _Key] = {}
-    for at in keys:
-        if at[0] not in newest or at[1] > newest[at[0]][1]:
-            newest[at[0]] = at
-    return len(keys), (
-        (
-            *at,
-            *map(row.values.get, metrics),
-            int(row.quality),
-            None if row.extra is None else dict(row.extra),
-            newest[at[0]] is at,
-        )
-        for at, row in zip(keys, rows, strict=True)
-    )
-
-
-def _joined(a: SampleRow | IntervalRow, b: SampleRow | IntervalRow) -> SampleRow | IntervalRow:
-    return replace(a, values={**a.values, **b.values}, quality=a.quality | b.quality, extra=b.extra or a.extra)
-
-
-async def _renew_latest(scope: Scope, conn: Conn, what: Ingest) -> None:
+async def _renew_latest(scope: Scope, conn: Conn, which: tuple[bool, bool], devices: int, many: bool) -> None:
     """Bring `latest` up to the newest staged sample and interval of each device."""
-    which = bool(what.samples), bool(what.intervals)
-    devices = {r.device for r in what.samples} | {r.device for r in what.intervals}
     if not devices:
         return
     org = {"org": scope.organization}
-    many = len(devices) >= _MANY
-    # Few rows are locked in the order of their devices. Of many, one join finds the rows sooner than a look-up
-    # each, but locks them in an order of its own: so it waits until no other writer of the organization is here.
-    await conn.execute(_ALONE if many else _BESIDE, org)
-    if many:
-        renewed = (await conn.execute(_UPDATE_LATEST[which], org, prepare=False)).rowcount
-        if renewed == len(devices):
-            return
+    if many and (await conn.execute(_UPDATE_OLDER[which], org, prepare=False)).rowcount == devices:
+        return
     await conn.execute(_UPSERT_LATEST[which], org)
 
 
-async def _copy(conn: Conn, table: str, types: list[str], rows: Iterable[tuple[object, ...]]) -> None:
-    async with conn.cursor() as cur, cur.copy(f"copy {table} from stdin (format binary)") as copy:
-        copy.set_types(types)
-        for row in rows:
-            await copy.write_row(row)
-
-
-async def _write_coverage(scope: Scope, conn: Conn, found: Sequence[tuple[int, int, Run]]) -> None:
+async def _write_coverage(scope: Scope, conn: Conn, found: Sequence[tuple[int, int, Run]], many: bool) -> None:
     if not found:
         return
     days: dict[tuple[int, date], tuple[int, Run]] = {}
@@ -192,21 +149,21 @@ async def _write_coverage(scope: Scope, conn: Conn, found: Sequence[tuple[int, i
         before = days.get((stream, run.day))
         days[stream, run.day] = (step, run if before is None else joined(before[1], run))
     keys = sorted(days)
-    await conn.execute(
-        _COVER,
-        {
-            "org": scope.organization,
-            "streams": [stream for stream, _ in keys],
-            "days": [day for _, day in keys],
-            "steps": [days[k][0] for k in keys],
-            "slots": [days[k][1].slots for k in keys],
-            "firsts": [days[k][1].first for k in keys],
-            "letters": [days[k][1].letters for k in keys],
-        },
-    )
+    told = {
+        "org": scope.organization,
+        "streams": [stream for stream, _ in keys],
+        "days": [day for _, day in keys],
+        "steps": [days[k][0] for k in keys],
+        "slots": [days[k][1].slots for k in keys],
+        "firsts": [days[k][1].first for k in keys],
+        "letters": [days[k][1].letters for k in keys],
+    }
+    if many and (await conn.execute(_COVER_KNOWN, told, prepare=False)).rowcount == len(keys):
+        return
+    await conn.execute(_COVER, told)
 
 
-async def _move_cursors(scope: Scope, conn: Conn, cursors: Sequence[tuple[int, datetime]]) -> None:
+async def _move_cursors(scope: Scope, conn: Conn, cursors: Sequence[tuple[int, datetime]], many: bool) -> None:
     if not cursors:
         return
     furthest: dict[int, datetime] = {}
@@ -214,21 +171,8 @@ async def _move_cursors(scope: Scope, conn: Conn, cursors: Sequence[tuple[int, d
         furthest[stream] = max(at, furthest.get(stream, at))
     streams = sorted(furthest)
     await conn.execute(
-        "with held as materialized ("
-        "   select s.id, greatest(s.cursor, v.at) as at"
-        "   from streams s join unnest(%(streams)b::bigint[], %(ats)b::timestamptz[]) v (id, at) on v.id = s.id"
-        "   where s.organization_id = %(org)b order by s.id for update of s)"
-        " update streams s set cursor = h.at from held h"
-        " where s.organization_id = %(org)b and s.id = h.id and s.cursor is distinct from h.at",
+        _MOVE_MANY if many else _MOVE,
         {"streams": streams, "ats": [furthest[s] for s in streams], "org": scope.organization},
-    )
-
-
-def _stage(name: str, keys: str, columns: tuple[str, ...]) -> str:
-    body = ", ".join(f"{c} double precision" for c in columns)
-    return (
-        f"create temp table if not exists {name}"
-        f" ({keys}, {body}, quality smallint, extra jsonb, newest boolean) on commit delete rows"
     )
 
 
@@ -239,8 +183,8 @@ def _distinct(columns: Iterable[str]) -> str:
 _KEY = "t.organization_id = %s and t.device_id = s.device_id and t.start = s.start and t.duration_s = s.duration_s"
 _I = ", ".join(_INTERVAL_COLUMNS)
 _S = ", ".join(_SAMPLE_COLUMNS)
-_STAGE_INTERVALS = _stage("stage_intervals", "device_id bigint, start timestamptz, duration_s int", _INTERVAL_COLUMNS)
-_STAGE_SAMPLES = _stage("stage_samples", "device_id bigint, at timestamptz", _SAMPLE_COLUMNS)
+_INTERVALS = Stage("stage_intervals", {"start": "timestamptz", "duration_s": "int"}, INTERVAL_METRICS)
+_SAMPLES = Stage("stage_samples", {"at": "timestamptz"}, SAMPLE_METRICS)
 _INSERT_UNKNOWN = f"""
     insert into intervals (organization_id, device_id, start, duration_s, {_I}, quality, extra)
     select %s, device_id, start, duration_s, {_I}, quality, extra from stage_intervals
@@ -329,11 +273,24 @@ def _taken(n: str) -> tuple[str, str]:
     return ", ".join(sets), f"{newer_s} or {newer_i} or (({same_s} or {same_i}) and ({told}))"
 
 
-def _update_latest(newest: str) -> str:
-    sets, tells = _taken("n")
+def _update_older(samples: bool, intervals: bool) -> str:
+    """Return what renews the rows of `latest` that are older than all that is staged of their device.
+
+    Nearly all are when a great many come at once, and these need nothing of what stands there but its time.
+    """
+    older, columns = [], []
+    if samples:
+        older.append("(l.at is null or n.at > l.at)")
+        columns += ["at", *_LIVE]
+    if intervals:
+        older.append("(l.start is null or n.start > l.start or n.start = l.start and n.duration_s < l.duration_s)")
+        columns += ["start", "duration_s", *_ENERGIES]
+    whole = [f"n.{c} is not null" for c in ("at", "start") if samples and intervals]
     return f"""
-    update latest l set {sets} from ({newest}) n
-    where l.organization_id = %(org)s and l.device_id = n.device_id and ({tells})
+    update latest l set {", ".join(f"{c} = n.{c}" for c in columns)},
+        soc_pct = coalesce(n.soc_pct, l.soc_pct), quality = n.quality
+    from ({_newest(samples, intervals)}) n
+    where l.organization_id = %(org)s and l.device_id = n.device_id and {" and ".join(older + whole)}
 """
 
 
@@ -347,31 +304,58 @@ def _upsert_latest(newest: str) -> str:
 
 
 _NEWEST = {(s, i): _newest(s, i) for s, i in ((True, True), (True, False), (False, True))}
-_LATEST_LOCK = "(hashtextextended('enalysis.latest ' || %(org)s::text, 0))"
-_ALONE = f"select pg_advisory_xact_lock{_LATEST_LOCK}"
-_BESIDE = f"select pg_advisory_xact_lock_shared{_LATEST_LOCK}"
-_UPDATE_LATEST = {which: _update_latest(newest) for which, newest in _NEWEST.items()}
+_LOCK = "(hashtextextended('enalysis.readings ' || %s::text, 0))"
+# Few rows are locked in the order of their keys and only then changed. For many that is half as much work again:
+# who writes them waits until no other writer of the organization is here, and changes them at once.
+_ALONE = f"select pg_advisory_xact_lock{_LOCK}"
+_BESIDE = f"select pg_advisory_xact_lock_shared{_LOCK}"
+# For joins of many rows: by default they would be written to temporary files.
+_ROOM = "set local work_mem = '64MB'"
+# Where a table holds about as many rows as come, a merge join changes them in the order they lie in, which is
+# also that of their keys. Coverage holds every day there was: there the planner has to choose.
+_MERGE_JOINS = "set local enable_hashjoin = off; set local enable_nestloop = off"
+_AS_BEFORE = "set local enable_hashjoin to default; set local enable_nestloop to default; set local work_mem to default"
+_UPDATE_OLDER = {which: _update_older(*which) for which in _NEWEST}
 _UPSERT_LATEST = {which: _upsert_latest(newest) for which, newest in _NEWEST.items()}
+
+
 # A run over slots nobody answered before is laid over them; only where a better answer may stand is it merged
 # letter by letter (core.coverage.merge is the same rule, and a property test holds the two together).
-_COVER = """
-    with v as (
-        select * from unnest(%(streams)b::bigint[], %(days)b::date[], %(steps)b::int[], %(slots)b::int[],
-                             %(firsts)b::int[], %(letters)b::text[])
-            v (stream_id, day, step_s, slots, first, letters)
-    ), held as materialized (
+_LAY_OVER = """
+    update coverage c set dirty = true, slots = case
+        when strpos(h.letters, '.') > 0 or ltrim(substr(c.slots, h.first + 1, length(h.letters)), '.r') <> ''
+            and (length(c.slots) <> h.slots or substr(c.slots, h.first + 1, length(h.letters)) <> h.letters)
+        then coverage_merge(c.slots, overlay(repeat('.', h.slots) placing h.letters from h.first + 1))
+        else overlay(rpad(c.slots, h.slots, '.') placing h.letters from h.first + 1) end
+    from held h where c.organization_id = %(org)b and c.stream_id = h.stream_id and c.day = h.day
+"""
+_RUNS = """
+    select * from unnest(%(streams)b::bigint[], %(days)b::date[], %(steps)b::int[], %(slots)b::int[],
+                         %(firsts)b::int[], %(letters)b::text[])
+        v (stream_id, day, step_s, slots, first, letters)
+"""
+_COVER_KNOWN = f"with held as ({_RUNS}) {_LAY_OVER}"
+_COVER = f"""
+    with v as ({_RUNS}), held as materialized (
         select v.* from coverage c join v on c.stream_id = v.stream_id and c.day = v.day
         where c.organization_id = %(org)b order by c.stream_id, c.day for update of c
-    ), updated as (
-        update coverage c set dirty = true, slots = case
-            when strpos(h.letters, '.') > 0 or ltrim(substr(c.slots, h.first + 1, length(h.letters)), '.r') <> ''
-            then coverage_merge(c.slots, overlay(repeat('.', h.slots) placing h.letters from h.first + 1))
-            else overlay(rpad(c.slots, h.slots, '.') placing h.letters from h.first + 1) end
-        from held h where c.organization_id = %(org)b and c.stream_id = h.stream_id and c.day = h.day
-    )
+    ), updated as ({_LAY_OVER})
     insert into coverage as c (organization_id, stream_id, day, step_s, slots, dirty)
     select %(org)b, stream_id, day, step_s, overlay(repeat('.', slots) placing letters from first + 1), true
     from v where not exists (select from held h where h.stream_id = v.stream_id and h.day = v.day)
     on conflict (organization_id, stream_id, day) do update set
         slots = coverage_merge(c.slots, excluded.slots), dirty = true
+"""
+_MOVE_MANY = """
+    update streams s set cursor = v.at from unnest(%(streams)b::bigint[], %(ats)b::timestamptz[]) v (id, at)
+    where s.organization_id = %(org)b and s.id = v.id and (s.cursor is null or s.cursor < v.at)
+"""
+_MOVE = """
+    with held as materialized (
+        select s.id, greatest(s.cursor, v.at) as at
+        from streams s join unnest(%(streams)b::bigint[], %(ats)b::timestamptz[]) v (id, at) on v.id = s.id
+        where s.organization_id = %(org)b order by s.id for update of s
+    )
+    update streams s set cursor = h.at from held h
+    where s.organization_id = %(org)b and s.id = h.id and s.cursor is distinct from h.at
 """

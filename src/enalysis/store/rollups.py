@@ -10,6 +10,7 @@ from enalysis.core.balance import Flows
 from enalysis.core.intervals import Window
 from enalysis.core.metrics import INTERVAL_METRICS, Metric
 from enalysis.store.pool import Conn
+from enalysis.store.readings import keep_bulk_away
 
 _COLUMNS = ", ".join(m.value for m in INTERVAL_METRICS)
 
@@ -51,6 +52,7 @@ async def clean(scope: Scope, conn: Conn, site: UUID, day: date) -> list[str]:
     Called first in the transaction that recomputes: a reading that lands meanwhile marks the day again.
     Returns: the letters of every stream that brings intervals, empty for one not asked about the day yet.
     """
+    await keep_bulk_away(scope, conn)
     await conn.execute(
         "update coverage c set dirty = false from streams s where c.organization_id = %s"
         " and s.organization_id = c.organization_id and s.id = c.stream_id and s.site_id = %s and c.day = %s",
@@ -68,21 +70,20 @@ async def clean(scope: Scope, conn: Conn, site: UUID, day: date) -> list[str]:
 
 
 async def read_intervals(
-    scope: Scope, conn: Conn, devices: Iterable[int], window: Window, duration_s: int
-) -> dict[datetime, dict[int, dict[Metric, float]]]:
-    """Return the devices' intervals of one duration in the window, by start, then device: Wh and %."""
+    scope: Scope, conn: Conn, devices: Iterable[int], window: Window
+) -> dict[int, dict[datetime, dict[int, dict[Metric, float]]]]:
+    """Return the devices' intervals in the window, by duration in s, then start, then device: Wh and %."""
     rows = await (
         await conn.execute(
-            f"select start, device_id, {_COLUMNS} from intervals"
-            " where organization_id = %s and device_id = any(%s) and start >= %s and start < %s"
-            " and duration_s = %s",
-            (scope.organization, list(devices), window.start, window.end, duration_s),
+            f"select duration_s, start, device_id, {_COLUMNS} from intervals"
+            " where organization_id = %s and device_id = any(%s) and start >= %s and start < %s",
+            (scope.organization, list(devices), window.start, window.end),
         )
     ).fetchall()
-    out: dict[datetime, dict[int, dict[Metric, float]]] = {}
-    for start, device, *values in rows:
+    out: dict[int, dict[datetime, dict[int, dict[Metric, float]]]] = {}
+    for duration_s, start, device, *values in rows:
         told = {m: v for m, v in zip(INTERVAL_METRICS, values, strict=True) if v is not None}
-        out.setdefault(start, {})[device] = told
+        out.setdefault(duration_s, {}).setdefault(start, {})[device] = told
     return out
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from threading import Lock
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from enalysis.core.metrics import Metric
 from enalysis.core.sites import DeviceKind
 from enalysis.simulators.enphase.hardware import Hardware, number
 from enalysis.simulators.views import Told
-from enalysis.simulators.world import Awkward, Bucket, World
+from enalysis.simulators.world import Awkward, Bucket, World, WorldSite
 
 MICRO_S, METER_S = 300, 900
 # How often a gateway reports, over a cable or the air and over a mobile network, s.
@@ -91,8 +91,7 @@ class View:
         self._away = Awkward.GATEWAY_OFFLINE, *(() if world.site.battery else (Awkward.GRID_OUTAGE,))
         self._quarters = lru_cache(maxsize=_DAYS_KEPT)(self._make_quarters)
         self._fives = lru_cache(maxsize=_DAYS_KEPT)(self._make_fives)
-        self._running: list[Sums] = [Sums()]
-        self._lock = Lock()
+        self._running, self._lock = _lifetime(world.site, world.seed, self.drift)
 
     def quarters(self, window: Window, now: datetime) -> Iterator[Quarter]:
         """Yield the quarters that end in (start, end] and are known at `now`."""
@@ -267,6 +266,15 @@ class View:
 
     def _silent(self, window: Window) -> list[Window]:
         return [w for kind in self._away for w in self.world.spells(kind, window)]
+
+
+@cache
+def _lifetime(site: WorldSite, seed: int, drift: float) -> tuple[list[Sums], Lock]:  # noqa: ARG001 - they name it
+    """Return the sums before each day of a site, as far as known, and their lock: one for all views of it.
+
+    A day takes milliseconds and a site has hundreds: many sandboxes in one process share what never differs.
+    """
+    return [Sums()], Lock()
 
 
 def _told(start: datetime, duration_s: int, metric: Metric, value: int) -> Told:

@@ -31,13 +31,13 @@ _MONTH = timedelta(days=30.4375)
 
 
 def demo_accounts(seed: int, plans: Mapping[str, str]) -> tuple[Account, ...]:
-    """Return the demo's accounts with a key; `plans` names another plan for an account, by their keys."""
+    """Return the demo's accounts; `plans` names another plan for an account, by their keys."""
     wanted = (
         ("household", "A household on the free plan", "free", fleet.HOUSEHOLD),
         ("portfolio", "A fleet around the world on a business plan", "business", fleet.PORTFOLIO),
         ("lapsed", "An account whose key is going to be revoked", "free", fleet.LAPSED),
     )
-    return tuple(
+    keyed = (
         Account(
             KEY,
             key,
@@ -50,6 +50,7 @@ def demo_accounts(seed: int, plans: Mapping[str, str]) -> tuple[Account, ...]:
         )
         for key, label, plan, sites in wanted
     )
+    return (*keyed, site_access_account(seed, plans))
 
 
 def site_access_account(seed: int, plans: Mapping[str, str], *, key: str = "garden") -> Account:
