@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from enalysis.connectors.base import Spec
@@ -17,25 +18,32 @@ from enalysis.store.streams import StreamRow
 
 # Demand that changed by less is not written again: days grow longer by the minute, for every stream at once.
 _SAME = 0.02
+# Of a connection with more streams than this beside the polled ones, only the sum of their wishes is looked at.
+CROWD: Final = 400
 
 
 async def plan_next(
     scope: Scope, db: Database, connection: Connection, spec: Spec, polled: Sequence[StreamRow], now: datetime
 ) -> None:
     """Set when the polled streams are due next, in view of everything that shares their quota."""
+    cards = {s.name: s for s in spec.streams}
+    ids = [r.id for r in polled]
     async with db.org(scope) as conn:
-        rows = await streams.list_streams(scope, conn, connection.id)
+        crowd = await streams.crowd(scope, conn, connection.id, ids)
+        # Of a crowd its sum tells as much as its members, once each of them has said what it wants.
+        alone = crowd.members > CROWD and not crowd.unsaid
+        rows = await streams.list_streams(scope, conn, connection.id, ids if alone else None)
         own = {r.site_id for r in rows if r.site_id is not None}
         places = {s.id: place_of(s) for s in await sites.list_sites(scope, conn, own)}
     async with db.engine() as conn:
         # Of other organizations the engine sees nothing but this sum.
         others = await streams.demand_of_accounts(conn, [connection.account], connection.id)
+    if alone:
+        others[connection.account] = others.get(connection.account, 0.0) + crowd.demand
     async with db.world() as conn:
         budgets = await quotas.budgets(conn, [connection.account], now)
-    cards = {s.name: s for s in spec.streams}
     known = [r for r in rows if r.enabled and r.name in cards]
     needs = {r.id: need_of(cards[r.name], connection.account, _place(r, places), r, now) for r in known}
-    ids = {r.id for r in polled}
     dues = plan(list(needs.values()), budgets, now, others, {str(i) for i in ids})
     async with db.org(scope) as conn:
         due = [(r, dues[str(r.id)]) for r in known if str(r.id) in dues]

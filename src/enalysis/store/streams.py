@@ -56,6 +56,15 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Crowd:
+    """Streams seen from afar: how many, the calls a day they want, and how many were never planned."""
+
+    members: int
+    demand: float
+    unsaid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """Streams of one connection that the engine claimed together."""
 
@@ -160,6 +169,19 @@ async def set_pace(scope: Scope, conn: Conn, paces: Sequence[tuple[int, float, i
             "update streams set demand = %s, every_s = coalesce(%s, every_s) where organization_id = %s and id = %s",
             [(demand, every_s, scope.organization, stream) for stream, demand, every_s in sorted(paces)],
         )
+
+
+async def crowd(scope: Scope, conn: Conn, connection: UUID, without: Iterable[int]) -> Crowd:
+    """Return how many streams of a connection there are beside some, and what they want together."""
+    row = await (
+        await conn.execute(
+            "select count(*), coalesce(sum(demand), 0), count(*) filter (where every_s is null) from streams"
+            " where organization_id = %s and connection_id = %s and enabled and not id = any(%s)",
+            (scope.organization, connection, list(without)),
+        )
+    ).fetchone()
+    assert row is not None  # noqa: S101 - a sum has one row
+    return Crowd(row[0], float(row[1]), row[2])
 
 
 async def demand_of_accounts(conn: Conn, accounts: Iterable[str], without: UUID | None = None) -> dict[str, float]:
