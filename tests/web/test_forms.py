@@ -60,8 +60,8 @@ def test_control_characters_are_refused_without_repeating_them(text: str) -> Non
 def test_only_the_cards_fields_are_read_and_the_required_ones_missed() -> None:
     given = forms.credential(WAY, {"field-api_key": " ", "field-site": "7", "field-else": "x", "api_key": "y"})
     assert given == {"api_key": "", "site": "7"}
-    assert forms.missing(WAY, given) == {"api_key": "Enter the API key."}
-    assert forms.missing(WAY, {"api_key": "k", "site": ""}) == {}
+    assert forms.missing(WAY.fields, given) == {"api_key": "Enter the API key."}
+    assert forms.missing(WAY.fields, {"api_key": "k", "site": ""}) == {}
 
 
 def test_plans_say_which_figures_are_the_vendors() -> None:

@@ -12,7 +12,7 @@ from enalysis.connectors import oauth
 from enalysis.connectors.base import Auth, Check, Spec, Way
 from enalysis.connectors.oauth import Grant
 from enalysis.core.access import Role, Scope
-from enalysis.core.errors import LoginNeeded, Refused, WaitingForVendor
+from enalysis.core.errors import GrantDead, LoginNeeded, Refused, WaitingForVendor
 from enalysis.store import apps, connections, quotas, streams
 from enalysis.store.apps import App
 from enalysis.store.pool import Database
@@ -159,7 +159,13 @@ async def refresh(scope: Scope, db: Database, vendors: Vendors, connection: UUID
     if found.app_id is None:
         msg = "this connection has a key that does not expire; there is nothing to renew"
         raise Refused(msg)
-    await vendors.tokens.renew(scope, found, None)
+    try:
+        await vendors.tokens.renew(scope, found, None)
+    except GrantDead as dead:
+        async with db.org(scope) as conn:
+            if await connections.set_state(scope, conn, connection, dead.state, dead.message, now, ok=False):
+                await connections.add_event(scope, conn, connection, None, dead.state, dead.message, now)
+        raise
     async with db.org(scope) as conn:
         await connections.add_event(scope, conn, connection, None, "renewed", f"{found.name}: sign-in renewed", now)
         return (await connections.find_connection(scope, conn, connection)).expires_at

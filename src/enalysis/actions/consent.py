@@ -46,6 +46,7 @@ class Failure(StrEnum):
     VENDOR = "vendor"
     CODE = "code"
     APP = "app"
+    ACCOUNT = "account"
 
 
 class ConsentFailed(Refused):
@@ -172,7 +173,10 @@ async def finish(
     except VendorError as error:
         raise _unredeemed(spec, way, error) from None
     grant = oauth.with_kept(grant, callback.kept)
-    made = await grants.save(scope, db, vendors, spec, way, app, grant, consent.name, consent.connection_id, now)
+    try:
+        made = await grants.save(scope, db, vendors, spec, way, app, grant, consent.name, consent.connection_id, now)
+    except Refused as refused:
+        raise ConsentFailed(Failure.ACCOUNT, str(refused), vendor=spec.key, way=way.key) from None
     return await _look(scope, db, vendors, spec, way, app, made, consent.connection_id == made, now)
 
 

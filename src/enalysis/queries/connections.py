@@ -16,7 +16,8 @@ from enalysis.store.pool import Database, named_rows
 
 _CONNECTIONS = """
     select c.id, c.vendor, c.name, c.way, c.plan, c.account, c.state, c.fault, c.state_since, c.paused_at, c.last_ok_at,
-           c.sealed_at,
+           c.sealed_at, c.app_id, a.name as app_name, a.state as app_state, a.state_since as app_state_since,
+           c.expires_at, c.refresh_expires_at, c.refreshed_at, c.sandbox,
            (select count(*) from vendor_sites v where v.organization_id = c.organization_id
                 and v.connection_id = c.id) as sites,
            (select count(*) from devices d where d.organization_id = c.organization_id
@@ -35,6 +36,7 @@ _CONNECTIONS = """
                 and q.connection_id = c.id) as quarantined,
            s.next_at, s.done_s, s.asked_s, s.backfill_next_at
     from connections c
+    left join vendor_apps a on a.organization_id = c.organization_id and a.id = c.app_id
     left join lateral (
         select min(next_at) filter (where enabled) as next_at, min(backfill_next_at) as backfill_next_at,
                sum(extract(epoch from started - coalesce(backfill_at, started)))::float8 as done_s,
@@ -108,6 +110,16 @@ def _row(r: Any, specs: Mapping[str, Spec], budgets: list[Budget]) -> Connection
         r.paused_at,
         r.sealed_at,
         r.account.rsplit(":", 1)[-1],
+        r.way,
+        r.way if spec is None else spec.way(r.way).label,
+        r.app_id,
+        r.app_name,
+        r.app_state,
+        r.app_state_since,
+        r.expires_at,
+        r.refresh_expires_at,
+        r.refreshed_at,
+        r.sandbox,
     )
 
 

@@ -240,3 +240,74 @@ class ConnectionRow:
     paused_at: datetime | None
     secret_set_at: datetime | None
     fingerprint: str
+    way: str
+    way_label: str
+    app: UUID | None
+    app_name: str | None
+    app_state: str | None
+    app_state_since: datetime | None
+    expires_at: datetime | None
+    refresh_expires_at: datetime | None
+    refreshed_at: datetime | None
+    sandbox: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLine:
+    """One stream of a connection: what it fetches and of which site, how often and why, and how it goes.
+
+    every_s: the cadence it was last planned with, s. why: of next_at. fault: a state, and fault_text its sentence.
+    """
+
+    id: int
+    name: str
+    label: str
+    site: UUID | None
+    site_name: str | None
+    enabled: bool
+    every_s: int | None
+    why: str
+    last_ok_at: datetime | None
+    next_at: datetime
+    failures: int
+    fault: str | None
+    fault_text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """One line of the timeline."""
+
+    at: datetime
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallLine:
+    """One call to the vendor; verdict is `ok` or the name of what went wrong."""
+
+    at: datetime
+    operation: str
+    cost: int
+    verdict: str
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SiteLine:
+    """A site behind a connection; `id` is None until somebody keeps it as a site."""
+
+    id: UUID | None
+    name: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionDetail:
+    """What stands behind a connection: its sites, streams, newest events and newest calls."""
+
+    sites: tuple[SiteLine, ...]
+    streams: tuple[StreamLine, ...]
+    events: tuple[EventLine, ...]
+    calls: tuple[CallLine, ...]

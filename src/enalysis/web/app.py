@@ -7,15 +7,28 @@ from starlette.types import ASGIApp
 from enalysis.runtime import Runtime
 from enalysis.web import errors, health
 from enalysis.web.address import address_of
+from enalysis.web.api import apps as api_apps
 from enalysis.web.api import budget as api_budget
 from enalysis.web.api import connections as api_connections
 from enalysis.web.api import fleet as api_fleet
+from enalysis.web.api import oauth as api_oauth
 from enalysis.web.api import scheduler
 from enalysis.web.api import sites as api_sites
 from enalysis.web.assets import Assets
 from enalysis.web.auth import SignedIn, refuse_foreign_writes
 from enalysis.web.guards import BODY_LIMIT, Guard
-from enalysis.web.pages import budget, connections, fleet, session, setup, site
+from enalysis.web.pages import (
+    apps,
+    budget,
+    connection,
+    connections,
+    consent,
+    fleet,
+    session,
+    setup,
+    site,
+    wizard,
+)
 from enalysis.web.views import Views, error_page
 
 
@@ -46,18 +59,9 @@ def create_app(runtime: Runtime) -> FastAPI:
     errors.install(app, error_page, runtime.clock)
     app.mount("/static", assets)
     for part in (
-        health,
-        api_fleet,
-        api_sites,
-        api_connections,
-        api_budget,
-        scheduler,
-        setup,
-        session,
-        fleet,
-        site,
-        connections,
-        budget,
+        *(health, api_fleet, api_sites, api_connections, api_apps, api_oauth, api_budget, scheduler),
+        # The wizard first: `new` is no connection's identifier.
+        *(setup, session, fleet, site, connections, wizard, consent, connection, apps, budget),
     ):
         app.include_router(part.router)
 

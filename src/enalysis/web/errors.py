@@ -8,6 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,8 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from enalysis.actions.consent import ConsentFailed
 from enalysis.core import errors
-from enalysis.core.errors import EnalysisError, LoginNeeded, QuotaSpent, Unavailable
+from enalysis.core.errors import EnalysisError, Locked, LoginNeeded, QuotaSpent, Unavailable
 from enalysis.store import bootstrap
 
 _log = logging.getLogger(__name__)
@@ -71,10 +73,13 @@ TABLE: dict[type[Exception], Fault] = {
     Unfit: Fault(422, "unfit", "That cannot be read", "Correct the form or the address and send it again."),
     errors.NotFound: Fault(404, "not-found", "Not found", "It may have been removed, or it belongs to somebody else."),
     errors.Refused: Fault(403, "refused", "Not possible"),
+    ConsentFailed: Fault(409, "consent-failed", "The sign-in at the vendor came to nothing"),
     errors.LoginNeeded: Fault(401, "vendor-sign-in", "The vendor refused the credential"),
     errors.QuotaSpent: Fault(429, "vendor-quota", "The vendor's quota is used up"),
     errors.Unavailable: Fault(503, "vendor-unavailable", "The vendor does not answer"),
     errors.Forbidden: Fault(403, "vendor-forbidden", "The vendor does not allow this"),
+    errors.AppFault: Fault(409, "vendor-app", "The vendor refuses the app"),
+    errors.Locked: Fault(423, "vendor-locked", "The vendor locked the account for a while"),
     errors.WaitingForVendor: Fault(409, "vendor-approval", "The vendor has not approved the app yet"),
     errors.Retired: Fault(502, "vendor-retired", "The vendor switched this API off"),
     errors.BadPayload: Fault(502, "vendor-answer", "The vendor's answer cannot be read"),
@@ -113,7 +118,7 @@ def fault_of(error: Exception) -> Fault:
 
 def wait_of(error: Exception, now: datetime) -> int | None:
     """Return after how many seconds another try may help, for Retry-After; None where nobody knows."""
-    if isinstance(error, QuotaSpent) and error.until is not None:
+    if isinstance(error, QuotaSpent | Locked) and error.until is not None:
         seconds = (error.until - now).total_seconds()
     elif isinstance(error, Unavailable) and error.retry_after_s is not None:
         seconds = error.retry_after_s
@@ -156,9 +161,9 @@ class _Answers:
         fault = fault_of(error)
         if fault is _INTERNAL:
             return self._by_number(request, error, fault)
-        if isinstance(error, SignInNeeded) and not _is_api(request):
+        if isinstance(error, SignInNeeded) and not is_api(request):
             return _to_sign_in(request)
-        answer = _api_answer(error, fault) if _is_api(request) else self.pages(request, fault, str(error), None)
+        answer = _api_answer(request, error, fault) if is_api(request) else self.pages(request, fault, str(error), None)
         wait = wait_of(error, self.clock())
         if wait is not None:
             answer.headers["Retry-After"] = str(wait)
@@ -169,7 +174,7 @@ class _Answers:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
         status = error.status_code
         fault = Fault(status, f"http-{status}", HTTPStatus(status).phrase, _HTTP_ADVICE.get(status, ""))
-        answer = problem(fault, fault.advice) if _is_api(request) else self.pages(request, fault, "", None)
+        answer = problem(fault, fault.advice) if is_api(request) else self.pages(request, fault, "", None)
         answer.headers.update(error.headers or {})
         return answer
 
@@ -180,7 +185,7 @@ class _Answers:
         if any(one["loc"][:1] == ("path",) for one in found):
             return await self.known(request, errors.NotFound("There is nothing at this address."))
         detail = "Something that was sent cannot be read."
-        if not _is_api(request):
+        if not is_api(request):
             return self.pages(request, TABLE[Unfit], detail, None)
         told = [
             {"field": _field(one["loc"]), "problem": _FIELD_WORDS.get(one["type"], "is not valid")} for one in found
@@ -201,14 +206,32 @@ class _Answers:
         where = getattr(request.scope.get("route"), "path", "no route")
         kind = type(error).__name__
         _log.error("incident %s: %s in %s %s", incident, kind, request.method, where, exc_info=error)
-        if _is_api(request):
+        if is_api(request):
             return problem(fault, incident=incident)
         return self.pages(request, fault, "", incident)
 
 
-def _api_answer(error: Exception, fault: Fault) -> JSONResponse:
+def is_api(request: Request) -> bool:
+    """Tell whether a program asks: below /api, except where a person's browser goes to a vendor and back."""
+    path = request.url.path
+    if path.startswith("/api/oauth/") and "text/html" in request.headers.get("accept", ""):
+        return False
+    return path.startswith("/api/")
+
+
+def about(request: Request, connection: UUID) -> None:
+    """Note which connection a request is about, so that an error can lead to where it is mended."""
+    request.state.connection = connection
+
+
+def reconnect_link(vendor: str, connection: UUID | None) -> str:
+    """Return where a person signs in at a vendor again."""
+    return f"/connections/new?vendor={quote(vendor)}" if connection is None else f"/connections/{connection}/reconnect"
+
+
+def _api_answer(request: Request, error: Exception, fault: Fault) -> JSONResponse:
     if isinstance(error, LoginNeeded):
-        link = f"/connections/new?vendor={quote(error.vendor)}"
+        link = reconnect_link(error.vendor, getattr(request.state, "connection", None))
         return problem(fault, str(error), error=RECONNECT, vendor=error.vendor, link=link)
     if isinstance(error, SignInNeeded):
         return problem(fault, "Sign in, or send the session cookie.", link="/sign-in")
@@ -216,6 +239,10 @@ def _api_answer(error: Exception, fault: Fault) -> JSONResponse:
         answer = problem(fault, str(error))
         answer.headers["WWW-Authenticate"] = "Bearer"
         return answer
+    if isinstance(error, ConsentFailed):
+        return problem(
+            fault, str(error), why=error.why.value, vendor=error.vendor, link=reconnect_link(error.vendor, None)
+        )
     return problem(fault, str(error))
 
 
@@ -227,6 +254,9 @@ def _to_sign_in(request: Request) -> Response:
     if request.headers.get("hx-request"):
         # htmx would follow a redirect and put the sign-in form where the fragment belongs.
         return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})
+    if request.url.path.startswith("/api/"):
+        # What came back from a vendor must not be carried on in another address.
+        return RedirectResponse("/sign-in", 303)
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     target = "/sign-in" if request.method != "GET" or path == "/" else f"/sign-in?next={quote(path, safe='')}"
     return RedirectResponse(target, 303)

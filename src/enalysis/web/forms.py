@@ -1,36 +1,36 @@
 """Reads forms, tolerant of what pasting brings along, and draws the connect form from a vendor's card."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from starlette.requests import Request
 
-from enalysis.connectors.base import APIStatus, Auth, Check, Plan, Spec, Way
+from enalysis.connectors.base import APIStatus, Auth, Check, Field, Plan, Spec, Way
+from enalysis.core.errors import NotFound
 from enalysis.core.quotas import Quota
 from enalysis.web.errors import Unfit
 from enalysis.web.formats import calendar_day, count, quantity
 
 LONGEST = 4096
+PASTED = "pasted_address"
+# A vendor's address with its code and state is longer than any credential.
+LONGEST_PASTED = 8192
 _MOST_FIELDS = 100
 # What comes along when people copy from a vendor's page: zero-width marks, soft hyphens, byte order marks.
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028\u2029\u202a-\u202e\u2060\ufeff]")
 _BLANK = re.compile(r"\s+")
-_AUTH_WORDS = {
-    Auth.API_KEY: "API key",
-    Auth.OAUTH: "Sign in at the vendor",
-    Auth.LOGIN: "User name and password",
-    Auth.ADDRESS: "Device on your network",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A vendor to choose: what it is called, how one proves to be its customer, and what to know before."""
+    """A vendor to choose: what it is called, what it will ask for, and how its API stands."""
 
     key: str
     label: str
-    auth: str
+    asks: tuple[str, ...]
     note: str
     usable: bool
 
@@ -51,11 +51,48 @@ async def fields_of(request: Request) -> dict[str, str]:
     form = await request.form(max_files=0, max_fields=_MOST_FIELDS)
     out = {}
     for name, value in form.multi_items():
-        if not isinstance(value, str) or len(value) > LONGEST:
+        longest = LONGEST_PASTED if name == PASTED else LONGEST
+        if not isinstance(value, str) or len(value) > longest:
             msg = "A field of the form is longer than anything that belongs there."
             raise Unfit(msg)
         out[name] = value
     return out
+
+
+async def sent_of(request: Request) -> dict[str, str]:
+    """Return the texts by name that a form or a JSON object carries; true is "1", null and false are "".
+
+    Raises: Unfit, without repeating what was sent.
+    """
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        return await fields_of(request)
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or len(body) > _MOST_FIELDS:
+        msg = "The body must be one JSON object."
+        raise Unfit(msg)
+    plain: dict[object, str] = {None: "", False: "", True: "1"}
+    out = {}
+    for name, value in body.items():
+        text = plain.get(value) if value is None or isinstance(value, bool) else value
+        if not isinstance(text, str) or len(text) > LONGEST_PASTED:
+            msg = "The values must be texts, true, false or null, and not too long."
+            raise Unfit(msg)
+        out[name] = text
+    return out
+
+
+def identifier(value: str | None) -> UUID | None:
+    """Return the identifier that was sent; None where none was. Raises NotFound for what is none."""
+    if not value:
+        return None
+    try:
+        return UUID(value)
+    except ValueError:
+        msg = "There is no such thing."
+        raise NotFound(msg) from None
 
 
 def line(value: str | None) -> str:
@@ -81,18 +118,38 @@ def credential(way: Way, sent: Mapping[str, str]) -> dict[str, str]:
     return {field.name: secret(sent.get(f"field-{field.name}"), way.auth) for field in way.fields}
 
 
-def missing(way: Way, given: Mapping[str, str]) -> dict[str, str]:
+def app_keys(fields: Sequence[Field], sent: Mapping[str, str]) -> dict[str, str]:
+    """Return what was sent for an app's fields, without blanks; the rest is dropped."""
+    return {field.name: secret(sent.get(f"field-{field.name}"), Auth.API_KEY) for field in fields}
+
+
+def missing(fields: Sequence[Field], given: Mapping[str, str]) -> dict[str, str]:
     """Return for each required field left empty what to do about it."""
-    return {f.name: f"Enter the {_lower(f.label)}." for f in way.fields if f.required and not given.get(f.name)}
+    return {f.name: f"Enter the {_lower(f.label)}." for f in fields if f.required and not given.get(f.name)}
 
 
-def cards(specs: Mapping[str, Spec]) -> tuple[Card, ...]:
-    """Return the vendors to choose from by name, those whose API is gone last and not to be chosen."""
-    made = [
-        Card(s.key, s.label, " or ".join(w.label for w in s.ways), _status(s), s.status is not APIStatus.RETIRED)
-        for s in specs.values()
-    ]
+def cards(specs: Mapping[str, Spec], search: str = "") -> tuple[Card, ...]:
+    """Return the vendors to choose from by name, those whose API is gone last and not to be chosen.
+
+    Args: search: every word of it must stand in the vendor's name or in what it asks for.
+    """
+    wanted = search.casefold().split()
+    made = []
+    for spec in specs.values():
+        asks = tuple(f"{way.label}: {asks_words(spec, way)}" for way in spec.ways)
+        text = " ".join((spec.key, spec.label, *asks)).casefold()
+        if all(word in text for word in wanted):
+            made.append(Card(spec.key, spec.label, asks, _status(spec), spec.status is not APIStatus.RETIRED))
     return tuple(sorted(made, key=lambda c: (not c.usable, c.label.casefold())))
+
+
+def asks_words(spec: Spec, way: Way) -> str:
+    """Say what a way asks for: "your fleet API key", "sign in at the vendor, through an app of yours"."""
+    if way.auth is Auth.OAUTH:
+        told = f"you sign in at {spec.label} and allow it"
+    else:
+        told = " and ".join(f"{_lower(f.label)}" for f in way.fields if f.required) or "nothing"
+    return told if way.app is None else f"{told}, through an app registered there"
 
 
 def plans(way: Way, chosen: str | None) -> tuple[PlanChoice, ...]:

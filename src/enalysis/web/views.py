@@ -57,6 +57,7 @@ class Views:
             sentence=formats.sentence,
             pace=budget_words.span,
             calls=formats.digits,
+            span=formats.span,
         )
 
     def text(self, request: Request, template: str, context: dict[str, object]) -> str:
@@ -67,6 +68,7 @@ class Views:
             {
                 "person": person,
                 "may_write": person is not None and person.scope.role in _WRITERS,
+                "may_operate": person is not None and person.scope.role is not Role.VIEWER,
                 "path": request.url.path,
                 "now": state.runtime.clock(),
                 "sandbox": state.runtime.sandbox,

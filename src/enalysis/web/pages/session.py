@@ -22,7 +22,14 @@ async def show_sign_in(request: Request, runtime: RuntimeOf, person: Visitor) ->
     if await accounts.setup_needed(runtime.db):
         return RedirectResponse("/setup", 303)
     target = local_path(request.query_params.get("next"))
-    return page(request, "sign_in.html", target=target, error=None)
+    vendor = runtime.vendors.specs.get(request.query_params.get("again", ""))
+    if vendor is None:
+        return page(request, "sign_in.html", target=target, error=None, told=None)
+    told = (
+        f"You came back from {vendor.label}, and nobody is signed in here in this browser. Nothing was connected."
+        f" Sign in, and start the sign-in at {vendor.label} from here again."
+    )
+    return page(request, "sign_in.html", target=f"/connections/new?vendor={vendor.key}", error=None, told=told)
 
 
 @router.post("/sign-in")
@@ -39,9 +46,9 @@ async def sign_in(request: Request, runtime: RuntimeOf) -> Response:
             now=runtime.clock(),
         )
     except Refused as refused:
-        return page(request, "sign_in.html", 429, target=target, error=str(refused))
+        return page(request, "sign_in.html", 429, target=target, error=str(refused), told=None)
     if token is None:
-        return page(request, "sign_in.html", 403, target=target, error=_WRONG)
+        return page(request, "sign_in.html", 403, target=target, error=_WRONG, told=None)
     # Somebody else's session may still be in this browser: it ends here, not in 30 days.
     before = session_token(request)
     if before is not None:

@@ -53,6 +53,20 @@
     }
   }
 
+  function copies(root) {
+    for (const button of root.querySelectorAll("button[data-copy]")) {
+      // Browsers let pages copy over https and on this machine only.
+      if (!button.hidden || !navigator.clipboard) continue;
+      button.hidden = false;
+      button.addEventListener("click", () => {
+        navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent).then(
+          () => { button.textContent = "Copied"; },
+          () => { button.hidden = true; },
+        );
+      });
+    }
+  }
+
   function filters(root) {
     for (const form of root.querySelectorAll("form[data-auto]")) {
       form.addEventListener("change", (event) => {
@@ -85,6 +99,7 @@
     growOld(root);
     hoverTimes(root);
     secrets(root);
+    copies(root);
   }
 
   function lost(message) {
