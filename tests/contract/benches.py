@@ -154,7 +154,8 @@ class Bench:
     def secrets(self) -> list[str]:
         """What may never be seen in a log or an error."""
         entered = [self.account.credentials[f.name] for f in self.way.fields if f.secret]
-        keys = [self.account.app[f.name] for f in self.spec.app.fields if f.secret] if self.way.app else []
+        card = self.spec.app if self.way.app else None
+        keys = [self.account.app[f.name] for f in card.fields if f.secret] if card else []
         return [*entered, *keys, *(self.tokens.issued if self.tokens else ())]
 
     def ref(self, site: str) -> str:

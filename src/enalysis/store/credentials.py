@@ -53,7 +53,8 @@ async def find_held(scope: Scope, conn: Conn, connection: UUID, *, lock: bool = 
     async with conn.cursor(row_factory=class_row(Held)) as cur:
         await cur.execute(
             f"select {_COLUMNS} from connections where organization_id = %s and id = %s and sealed is not null"
-            + (" for update" if lock else ""),
+            # The weaker lock: calls made meanwhile are written down with a reference to this very row.
+            + (" for no key update" if lock else ""),
             (scope.organization, connection),
         )
         found = await cur.fetchone()

@@ -20,7 +20,7 @@ BILLED_FROM = datetime(2023, 1, 1, tzinfo=UTC)
 # A day, and a twelfth of a year; both documented, the second to the second by a recorded pair.
 LIFETIMES = Lifetimes(access_s=86_400, refresh_s=2_629_746)
 # So short that a person watching sees a renewal; chosen.
-BRIEF_S = 900
+BRIEF_S = 330
 
 DETAILS = "System Details"
 PRODUCTION = "Site Level Production"
@@ -47,7 +47,7 @@ def demo_accounts(seed: int, plans: Mapping[str, str]) -> tuple[Account, ...]:
         ("household", "A household that allows an app on the Watt plan", "developer", "watt", fleet.HOUSEHOLD),
         ("portfolio", "An installer's fleet around the world", "partner", "partner", fleet.PORTFOLIO),
         ("lapsed", "An owner who is going to revoke the grant", "developer", "watt", fleet.LAPSED),
-        ("expiring", "An app whose tokens live a quarter of an hour", "developer", "kilowatt", fleet.BRIEF),
+        ("expiring", "An app whose tokens live five and a half minutes", "developer", "kilowatt", fleet.BRIEF),
         ("pending", "An installer's app that waits for approval", "partner", "partner", (*fleet.BRIEF, *fleet.LAPSED)),
         ("slim", "An app without access to consumption", "developer", "watt", fleet.GARDEN),
     )
