@@ -19,6 +19,7 @@ import pytest
 import uvicorn
 
 from enalysis.actions import accounts
+from enalysis.cli.app import reference
 from enalysis.cli.serving import http
 from enalysis.config import Settings, load_settings
 from enalysis.core.errors import ConfigError
@@ -27,6 +28,7 @@ from enalysis.simulators.accounts import Account
 from enalysis.simulators.enphase.cloud import EnphaseCloud
 from enalysis.simulators.oauth import Ageing
 from enalysis.simulators.server import SERVER_OPTIONS, Sandbox, create
+from tests.bar.__main__ import PLACES
 from tests.cli.conftest import database_url
 from tests.conftest import Base
 from tests.journeys.people import Person
@@ -267,3 +269,26 @@ def test_the_walk_and_the_guide_name_the_same_steps() -> None:
     assert [name for name, _ in steps] == ["Settings", *STEPS, *NOT_BUILT]
     for name, words in steps:
         assert ("not built yet" in words) is (name in NOT_BUILT), name
+
+
+def test_what_the_guide_names_is_there() -> None:
+    """Every test, page of documentation, command and make target that the guide names exists."""
+    text = GUIDE.read_text(encoding="utf-8")
+    root = GUIDE.parents[1]
+    tests = set(re.findall(r"`(tests/[\w/]+\.py)`", text))
+    links = set(re.findall(r"\]\(([\w./]+\.md|connectors|decisions)(?:#[\w'-]+)?\)", text))
+    assert len(tests) > 15
+    assert len(links) > 8
+    assert [each for each in tests if not (root / each).is_file()] == []
+    assert [each for each in links if not (GUIDE.parent / each).exists()] == []
+    known = {" ".join(line.split()[2:]) for line in reference() if line.startswith("### ")}
+    roots = {name.split()[0] for name in known}
+    planned = {"doctor", "report"}
+    named = set(re.findall(r"`enalysis (\w+)", text))
+    assert named - planned <= roots
+    assert not planned & roots, "they are built now: the guide says they are not"
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"`make ([\w-]+)", text))
+    assert [each for each in targets if not re.search(rf"^{each}:", makefile, re.MULTILINE)] == []
+    rows = set(re.findall(r"\b[A-K]\d\b", " ".join(re.findall(r"make bar ARGS=\"?([A-K\d ]+)", text))))
+    assert rows <= set(PLACES), "rows of the bar"
