@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -109,8 +110,8 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
+@asynccontextmanager
+async def open_bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     """Serve the sandbox on a loopback port and put everything together as runtime does."""
     sandbox = create(1, clock, plans={"solaredge/household": "business", "solaredge/lapsed": "business"})
     config = uvicorn.Config(sandbox.app, port=0, access_log=False, log_config=None, **SERVER_OPTIONS)
@@ -129,3 +130,10 @@ async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     yield Bench(scope, db, deps, vendors, sandbox, clock)
     server.should_exit = True
     await serving
+
+
+@pytest.fixture
+async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
+    """Return a bench of the test's own."""
+    async with open_bench(db, clock) as opened:
+        yield opened

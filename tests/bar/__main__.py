@@ -26,8 +26,10 @@ PLACES = {
     "E4": "rows_store",
     "E5": "rows_store",
     "I3": "rows_store",
+    "I4": "rows_engine",
     "I5": "rows_http",
     "I6": "rows_http",
+    "I7": "rows_engine",
     "K1": "rows_web",
 }
 ROW_TIME_LIMIT_S = 120.0

@@ -198,23 +198,23 @@ def _clock_sentence(spec: Spec, ahead_s: float) -> str:
 
 
 async def _retired(client: Client, report: Report, now: datetime) -> Retired | None:
-    """Return what says that the whole API is gone, not one endpoint of it: that the plainest one says so too."""
-    told = [(row, e) for row, e in report.failed if isinstance(e, Retired)]
-    if not told or report.ok:
+    """Return what says that the whole API is gone, not one endpoint of it: the plainest one and another say so."""
+    told = {row.subject: error for row, error in report.failed if isinstance(error, Retired)}
+    plain = told.pop("", None)
+    if report.ok or not told:
         return None
-    plain = next((e for row, e in told if not row.subject), None)
-    if plain is not None:
-        return plain
-    client.speak_for_people()
-    try:
-        await client.connector.discover(now)
-    except Retired as error:
-        return error
-    except VendorError:
-        # Not known as yet: the rest of the batch finds out.
-        pass
-    report.stopped, report.resume_at = None, now
-    return None
+    if plain is None:
+        client.speak_for_people()
+        try:
+            await client.connector.discover(now)
+        except Retired as error:
+            plain = error
+        except VendorError:
+            # Not known as yet: the rest of the batch finds out.
+            plain = None
+    if plain is None:
+        report.resume_at = now
+    return plain
 
 
 async def _refused_again(

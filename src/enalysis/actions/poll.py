@@ -212,8 +212,10 @@ async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: 
             fault_text=error.message,
             wait_until=wait,
         )
-    # Where another stream just got an answer, a refusal is about this stream only: its plan or its endpoint.
+    # Where another stream just got an answer, a refusal is about this stream only: its plan or its endpoint. And
+    # that the list of sites is gone says nothing of the sites: they are asked next.
     alone = isinstance(error, LoginNeeded | Retired) and not isinstance(error, GrantDead) and visit.report.ok > 0
+    alone = alone or (isinstance(error, Retired) and not row.subject)
     # A vendor that is away stops nothing here: its circuit breaker lets no call through, and costs no time.
     if isinstance(error, faults.STOPS) and not alone:
         visit.report.stopped, visit.report.resume_at = error, wait
