@@ -208,6 +208,19 @@ async def refresh(walk: Walk) -> None:
     assert after["state"] == "healthy"
 
 
+async def idle_sign_in(walk: Walk) -> None:
+    """A sign-in that nobody uses for weeks is kept alive all the same, where the scheduler's call is all that runs."""
+    assert (await walk.person.call("POST", f"/api/v1/connections/{walk.connection}/pause")).status_code == 200
+    walk.clock.move(days=11)
+    told = await walk.scheduler()
+    assert (told["status"], told["error"]) == ("skipped", "Paused: nothing is collected until it is resumed.")
+    await walk.person.open("/sign-in")
+    await walk.person.press("Sign in", email=EMAIL, password=PASSWORD)
+    row = await walk.row()
+    assert datetime.fromisoformat(row["expires_at"]) > walk.clock()
+    assert (await walk.person.call("POST", f"/api/v1/connections/{walk.connection}/resume")).status_code == 200
+
+
 async def expired_grant(walk: Walk) -> None:
     """When the owner takes the consent back, the connection says so in words, and the test answers 401 with them."""
     walk.cloud.auth.age(walk.account.key, Ageing.REVOKE, walk.clock())
@@ -259,6 +272,8 @@ async def test_the_guide_is_walked(walk: Walk) -> None:
         walk.runtime = runtime
         for step in STEPS.values():
             await step(walk)
+            if step is refresh:
+                await idle_sign_in(walk)
 
 
 def test_the_walk_and_the_guide_name_the_same_steps() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from uuid import UUID
 
-from enalysis.actions import engine, poll
+from enalysis.actions import engine, poll, renewals
 from enalysis.actions.faults import Report
 from enalysis.actions.poll import Deps
 from enalysis.core.access import Scope, platform
@@ -106,6 +106,9 @@ async def collect(deps: Deps, within_s: float = TIME_S) -> Collected:
     run = _Run(deps, asyncio.get_running_loop().time() + within_s)
     before = await run.sources()
     await run.rounds()
+    # Where no worker runs, sign-ins that nobody uses are kept alive here, and ended ones are revoked.
+    with contextlib.suppress(*bootstrap.FAILED):
+        await renewals.sweep(deps.db, deps.vendors, deps.clock())
     return await run.told(before)
 
 
