@@ -220,7 +220,7 @@ async def _retired(client: Client, report: Report, now: datetime) -> Retired | N
 async def _refused_again(
     scope: Scope, db: Database, client: Client, spec: Spec, report: Report, refused: LoginNeeded, now: datetime
 ) -> bool:
-    """Ask the plainest endpoint once more: only its refusal means the credential is dead.
+    """Ask the plainest endpoint once more, renewing a refused token: only its refusal means the credential is dead.
 
     Where it answers, the refused streams are not in the vendor's plan and rest for a day. Where it cannot be
     asked now (no quota, vendor away), nothing is decided and they are asked again soon.
@@ -228,6 +228,8 @@ async def _refused_again(
     if isinstance(refused, GrantDead):
         return True
     client.speak_for_people()
+    client.http.distrust()
+    renewals = client.http.renewals
     try:
         await client.connector.discover(now)
     except LoginNeeded:
@@ -239,14 +241,25 @@ async def _refused_again(
         fault, text, wait = None, None, now + _UNDECIDED
         report.resume_at = wait
     else:
+        if client.http.renewals > renewals:
+            # It was the token after all: with the new one the streams are asked again at once.
+            await _decide(scope, db, report, now, None, None, now)
+            return False
         fault, wait = NOT_IN_PLAN, now + _DAY
         # Streams of the batch whose turn had not come are not refused: they go on at once.
         report.resume_at = now
         text = f"{spec.label} refuses this kind of data to this credential; its plan may not include it."
+    await _decide(scope, db, report, now, fault, text, wait)
+    return False
+
+
+async def _decide(
+    scope: Scope, db: Database, report: Report, now: datetime, fault: str | None, text: str | None, wait: datetime
+) -> None:
+    """Write down what the refusals of a batch meant for their streams."""
     async with db.org(scope) as conn:
         for row, error in report.failed:
             if isinstance(error, LoginNeeded):
                 await streams.set_polled(
                     scope, conn, row.id, now, ok=False, fault=fault, fault_text=text, wait_until=wait
                 )
-    return False

@@ -62,7 +62,8 @@ class Login:
     """Whose credential a client speaks with, before it is one of a saved connection.
 
     Attributes:
-        account: the key of the quotas it spends. fields: what the connector is built from.
+        account: the key of the quotas it spends. fields: what the connector is built from. proven: the token
+            got an answer since it was given.
     """
 
     spec: Spec
@@ -71,6 +72,7 @@ class Login:
     fields: Mapping[str, str] = field(repr=False)
     connection: UUID | None = None
     token: TokenSource | None = None
+    proven: bool = False
 
 
 class Vendors:
@@ -179,7 +181,8 @@ class Vendors:
             kept = Kept.read(await self.unseal_text(scope, connection.id, GRANT, sealed))
             app = await self.app_fields(scope, connection.app_id)
             source = self.tokens.source(scope, connection)
-            login = replace(login, fields={**_without_secrets(app), **kept.fields}, token=source)
+            fields = {**_without_secrets(app), **kept.fields}
+            login = replace(login, fields=fields, token=source, proven=_is_proven(connection))
         async with self._open(scope, login, caller) as opened:
             yield opened
 
@@ -234,6 +237,7 @@ class Vendors:
             patience=self._patience.setdefault(login.account, Patience()),
             tokens=login.token,
             circuit=self._circuit(spec, origin, login.account),
+            proven=login.proven,
         ) as http:
             yield Client(self._entries[spec.key].build(http, login.fields), http, ledger)
 
@@ -259,6 +263,11 @@ class Vendors:
 def keys_of(app: Mapping[str, str]) -> AppKeys:
     """Return what an app proves itself by at a token endpoint."""
     return AppKeys(app["client_id"], app["client_secret"])
+
+
+def _is_proven(connection: Connection) -> bool:
+    ok, renewed = connection.last_ok_at, connection.refreshed_at
+    return ok is not None and renewed is not None and ok > renewed
 
 
 def _without_secrets(app: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,8 @@ from enalysis.cli import output
 from enalysis.cli.budget import budget
 from enalysis.cli.collect import collect
 from enalysis.cli.connection import connection
+from enalysis.cli.connection_consent import authorize, reconnect
+from enalysis.cli.connection_deeds import disconnect, fetch, pause, refresh, resume
 from enalysis.cli.connector import connector
 from enalysis.cli.db import db
 from enalysis.cli.demo import demo
@@ -20,6 +22,7 @@ from enalysis.cli.init import init
 from enalysis.cli.quota import quota
 from enalysis.cli.run import run, web, worker
 from enalysis.cli.site import site
+from enalysis.cli.vendor_app import vendor_app
 
 _NAME: Final = "enalysis"
 
@@ -28,7 +31,10 @@ app = typer.Typer(
 )
 for _command in (init, demo, run, web, worker, collect, quota, budget):
     app.command()(_command)
-for _name, _group in {"connection": connection, "site": site, "db": db, "connector": connector}.items():
+for _deed in (authorize, reconnect, refresh, pause, resume, fetch, disconnect):
+    connection.command()(_deed)
+_GROUPS: Final = {"app": vendor_app, "connection": connection, "site": site, "db": db, "connector": connector}
+for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)
 
 

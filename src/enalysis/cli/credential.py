@@ -31,6 +31,14 @@ WayKey = Annotated[
     str | None,
     typer.Option("--way", metavar="WAY", help="How to prove that the data is yours; the card's first if left out."),
 ]
+AppKey = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="APP",
+        help="The app at the vendor to go through: its name or id, how either begins, or `operator`.",
+    ),
+]
 Given = Annotated[
     list[str] | None,
     typer.Option(
@@ -61,6 +69,7 @@ def enter(
     """Return what was entered, asking for what is missing. Raises as `find_spec`, `find_way` and `read`."""
     spec = find_spec(vendor)
     chosen = find_way(spec, way)
+    refuse_consent(spec, chosen)
     return Entered(spec, chosen, find_plan(spec, chosen, plan), read(spec, chosen, given, files))
 
 
@@ -88,6 +97,13 @@ def find_plan(spec: Spec, way: Way, key: str | None) -> str:
     if key is not None and key not in known:
         raise typer.BadParameter(f"{spec.label} has the plans {', '.join(known)}", param_hint="--plan")
     return way.plan(key).key
+
+
+def refuse_consent(spec: Spec, way: Way) -> None:
+    """Refuse a way whose proof is given at the vendor. Raises BadParameter saying how to go there."""
+    if way.auth is Auth.OAUTH:
+        hint = f"this way asks for nothing here: `enalysis connection authorize {spec.key}` takes you to {spec.label}"
+        raise typer.BadParameter(hint, param_hint="--way")
 
 
 def variable(field: Field) -> str:

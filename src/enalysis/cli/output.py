@@ -23,10 +23,12 @@ from rich.progress import (
 from rich.table import Table
 
 from enalysis import log
+from enalysis.actions.consent import ConsentFailed
 from enalysis.config import Settings
 from enalysis.core.errors import (
     ConfigError,
     EnalysisError,
+    Locked,
     LoginNeeded,
     NotFound,
     QuotaSpent,
@@ -57,6 +59,7 @@ _WIDE: Final = 240
 _KINDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (ConfigError, "settings"),
     (NotFound, "not_found"),
+    (ConsentFailed, "consent_failed"),
     (Refused, "refused"),
     (SealBroken, "sealed"),
 )
@@ -160,7 +163,9 @@ def problem_of(error: BaseException) -> dict[str, object]:
     if isinstance(error, LoginNeeded):
         # The same words as in the API, for programs that wait for them.
         found |= {"error": RECONNECT, "detail": sentence_of(error)}
-    if isinstance(error, QuotaSpent):
+    if isinstance(error, ConsentFailed):
+        found["why"] = error.why.value
+    if isinstance(error, QuotaSpent | Locked):
         found["retry_at"] = error.until
     if isinstance(error, Unavailable):
         found["retry_after_s"] = error.retry_after_s

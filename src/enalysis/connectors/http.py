@@ -72,6 +72,7 @@ class VendorHTTP:
         patience: Patience | None = None,
         tokens: TokenSource | None = None,
         circuit: Circuit | None = None,
+        proven: bool = False,
     ) -> None:
         self.vendor = vendor
         self.label = label
@@ -85,6 +86,9 @@ class VendorHTTP:
         self._circuit = circuit
         # The token that last got an answer: refusing it later says something of the call, not of the token.
         self._proven: str | None = None
+        self._begins_proven = proven
+        # How often a refused token was renewed here.
+        self.renewals = 0
         self._transport: httpx2.AsyncBaseTransport | None = None
         # How far our clock is ahead of the vendor's, s, by its last answer; None: it told no time.
         self.clock_ahead_s: float | None = None
@@ -134,15 +138,22 @@ class VendorHTTP:
         if self._tokens is None:
             return await ask(headers)
         token = await self._tokens.current()
+        if self._begins_proven:
+            self._proven, self._begins_proven = token, False
         try:
             answer = await ask({**headers, "authorization": f"Bearer {token}"})
         except LoginNeeded as refused:
             if refused.status != _UNAUTHORIZED or token == self._proven:
                 raise
             token = await self._tokens.renew(token)
+            self.renewals += 1
             answer = await ask({**headers, "authorization": f"Bearer {token}"})
         self._proven = token
         return answer
+
+    def distrust(self) -> None:
+        """Let the next refusal be about the token again, whatever it was good for before."""
+        self._proven, self._begins_proven = None, False
 
     async def post(
         self,
