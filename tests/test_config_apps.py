@@ -59,7 +59,7 @@ def test_kind_and_plan_may_be_told() -> None:
     told = load(ENPHASE, ENPHASE_APP_PLAN="Megawatt").apps["enphase"]
     assert (told.kind, told.plan) == ("developer", "megawatt")
     told = load(ENPHASE, ENPHASE_APP_KIND="Partner").apps["enphase"]
-    assert (told.kind, told.plan) == ("partner", "partner")
+    assert (told.kind, told.plan) == ("partner", CONNECTORS["enphase"].spec.way("partner").plans[0].key)
 
 
 @pytest.mark.parametrize("lacking", ENPHASE)
