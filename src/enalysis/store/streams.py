@@ -43,6 +43,19 @@ class StreamRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A connection as the engine sees it: how many live streams are due and free, and how many are claimed."""
+
+    organization: UUID
+    connection: UUID
+    vendor: str
+    state: str
+    paused: bool
+    due: int
+    claimed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Crowd:
     """Streams seen from afar: how many, the calls a day they want, and how many were never planned."""
 
@@ -63,6 +76,14 @@ class Claimed:
 
 # A connection in one of these is only asked for its list of sites, to see whether it came back.
 STOPPED = ("reauth_required", "vendor_api_retired", "app_misconfigured", "waiting_for_vendor", "account_locked")
+
+# What may be asked now of a stream `s` of a connection `c`, whether it is due or not.
+_MAY_BE_ASKED = (
+    "s.enabled and c.paused_at is null"
+    " and c.state <> 'disconnected' and (s.subject = '' or c.state <> all(%(stopped)s))"
+    # Of a locked account nothing is asked before its end: a call or a login might prolong it.
+    " and (c.state <> 'account_locked' or c.state_until is null or c.state_until <= %(now)s)"
+)
 
 _COLUMNS = (
     "id, connection_id, site_id, name, subject, enabled, next_at, polled_at, last_ok_at, cursor,"
@@ -269,10 +290,7 @@ async def claim_due(
         await conn.execute(
             f"select s.organization_id, s.connection_id, c.vendor, s.id from streams s"
             " join connections c on c.organization_id = s.organization_id and c.id = s.connection_id"
-            f" where s.enabled and s.{column} <= %(now)s and c.paused_at is null"
-            " and c.state <> 'disconnected' and (s.subject = '' or c.state <> all(%(stopped)s))"
-            # Of a locked account nothing is asked before its end: a call or a login might prolong it.
-            " and (c.state <> 'account_locked' or c.state_until is null or c.state_until <= %(now)s)"
+            f" where {_MAY_BE_ASKED} and s.{column} <= %(now)s"
             " and (s.claimed_until is null or s.claimed_until < %(now)s)"
             " and not exists (select from streams b where b.organization_id = s.organization_id"
             "   and b.connection_id = s.connection_id and b.claimed_until >= %(now)s)"
@@ -290,6 +308,24 @@ async def claim_due(
             (now + timedelta(seconds=lease_s), batch.organization, list(batch.streams)),
         )
     return batches
+
+
+async def list_sources(conn: Conn, now: datetime) -> Sequence[Source]:
+    """Return every connection of every organization with how much of it is due; engine's transaction."""
+    async with conn.cursor(row_factory=class_row(Source)) as cur:
+        await cur.execute(
+            "select c.organization_id as organization, c.id as connection, c.vendor, c.state,"
+            " c.paused_at is not null as paused,"
+            f" count(s.id) filter (where {_MAY_BE_ASKED} and s.next_at <= %(now)s"
+            "  and (s.claimed_until is null or s.claimed_until < %(now)s)) as due,"
+            " count(s.id) filter (where s.claimed_until >= %(now)s) as claimed"
+            " from connections c left join streams s"
+            "  on s.organization_id = c.organization_id and s.connection_id = c.id"
+            " group by c.organization_id, c.id, c.vendor, c.state, c.paused_at, c.state_until"
+            " order by c.organization_id, c.id",
+            {"now": now, "stopped": list(STOPPED)},
+        )
+        return await cur.fetchall()
 
 
 async def release(scope: Scope, conn: Conn, streams: Iterable[int]) -> None:

@@ -13,6 +13,7 @@ from enalysis.web.api import connections as api_connections
 from enalysis.web.api import fleet as api_fleet
 from enalysis.web.api import meanwhile as api_meanwhile
 from enalysis.web.api import oauth as api_oauth
+from enalysis.web.api import scheduler
 from enalysis.web.api import sites as api_sites
 from enalysis.web.assets import Assets
 from enalysis.web.auth import SignedIn, refuse_foreign_writes
@@ -59,7 +60,17 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.views = Views(assets)
     errors.install(app, error_page, runtime.clock)
     app.mount("/static", assets)
-    for part in (health, api_fleet, api_sites, api_connections, api_budget, api_meanwhile, api_apps, api_oauth):
+    for part in (
+        health,
+        api_fleet,
+        api_sites,
+        api_connections,
+        api_budget,
+        api_meanwhile,
+        api_apps,
+        api_oauth,
+        scheduler,
+    ):
         app.include_router(part.router)
     # The wizard first: `new` is no connection's identifier.
     for part in (setup, session, fleet, site, budget, connections, wizard, consent, meanwhile, connection, apps):
