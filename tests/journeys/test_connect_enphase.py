@@ -164,8 +164,15 @@ def test_a_grant_that_ended_is_signed_in_again(person: Person, how: Ageing) -> N
     person.open("/connections")
     person.page.locator("li.connection h2 a").first.click()
     auth.age("household", how, datetime.now(UTC))
-    person.button("Refresh sign-in")
-    expect(person.page.locator("[data-trouble]")).to_contain_text("sign in at Enphase again")
+    trouble = person.page.locator("[data-trouble]")
+    for _ in range(8):
+        person.button("Refresh sign-in")
+        expect(trouble).to_be_visible()
+        if "quota" not in trouble.inner_text():
+            break
+        # Ten calls a minute are soon spent by the first fetch.
+        person.page.wait_for_timeout(10_000)
+    expect(trouble).to_contain_text("sign in at Enphase again")
     person.reads("Sign in again: sites and history stay")
     expect(person.page.locator("#state")).to_have_attribute("data-state", "reauth_required")
     person.click(person.page.locator(".todo a"))
