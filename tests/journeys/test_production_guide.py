@@ -31,8 +31,8 @@ from enalysis.simulators.server import SERVER_OPTIONS, Sandbox, create
 from tests.bar.__main__ import PLACES
 from tests.cli.conftest import database_url
 from tests.conftest import Base
+from tests.journeys.conftest import free_port
 from tests.journeys.people import Person
-from tests.journeys.test_first_light import free_port
 from tests.settings import CRON, KEY
 from tests.web.conftest import EMAIL, PASSWORD, Clock
 
