@@ -19,9 +19,9 @@ MINUTE = Budget("a", quota(QuotaWindow.MINUTE, 50), 0, NOW)
 
 def fleet(number: int) -> list[StreamNeed]:
     """Return streams of sites in the west of America, half of them by day."""
-    lits = [lit_around(Place(30 + n / 50, -110.0), floor_time(NOW, 3600)) for n in range(20)]
+    lights = [lit_around(Place(30 + n / 50, -110.0), floor_time(NOW, 3600)) for n in range(20)]
     ago = NOW - timedelta(seconds=600)
-    return [StreamNeed(f"{n}", ("a",), 900, 1, 300, lits[n % 20] if n % 2 else None, ago) for n in range(number)]
+    return [StreamNeed(f"{n}", ("a",), 900, 1, 300, lights[n % 20] if n % 2 else None, ago) for n in range(number)]
 
 
 def test_others_count_as_if_they_were_known_one_by_one() -> None:

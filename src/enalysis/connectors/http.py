@@ -61,9 +61,8 @@ _RANDOM = random.SystemRandom()
 class VendorHTTP:
     """One vendor account's way out: reserves each attempt in the ledger, asks, and names what went wrong.
 
-    It has connections of its own and keeps no cookies. Where an account has several of it, in turn or at
-    once, give them the same `patience` and `circuit`: else each has its own advance of repeats, and none knows
-    of a pause that the vendor asked another for, or that it answers nobody.
+    It has connections of its own and keeps no cookies. Where an account has several of it, give them the same
+    `patience` and `circuit`: else each has its own advance of repeats, and none knows of another's troubles.
     """
 
     def __init__(
@@ -265,8 +264,7 @@ class VendorHTTP:
             # Cancelled, or the ledger had nothing left: that says nothing of the vendor.
             self._circuit.abandon(call.operation)
             raise
-        good = not isinstance(outcome, Unavailable)
-        self._circuit.report(call.operation, self._clock(), _RANDOM.random(), good=good)
+        self._circuit.report(call.operation, self._clock(), _RANDOM.random(), good=not isinstance(outcome, Unavailable))
         return outcome, passing
 
     async def _attempt(self, call: Call) -> tuple[Answer[Any] | VendorError, bool]:
