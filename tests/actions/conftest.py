@@ -135,8 +135,8 @@ async def organization_of(db: Database, keyring: Keyring, clock: Clock) -> Scope
     return scope
 
 
-@pytest.fixture
-async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
+@asynccontextmanager
+async def open_bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     """Serve the sandbox on a loopback port and put everything together as runtime does."""
     sandbox = create(1, clock, plans={"solaredge/household": "business", "solaredge/lapsed": "business"})
     async with served(sandbox.app) as url:
@@ -144,6 +144,13 @@ async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
         vendors = Vendors(CONNECTORS, db, keyring, Egress(url), clock, url)
         scope = await organization_of(db, keyring, clock)
         yield Bench(scope, db, Deps(db, vendors, Partitions(), clock), vendors, sandbox, clock)
+
+
+@pytest.fixture
+async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
+    """Return a bench of the test's own."""
+    async with open_bench(db, clock) as opened_bench:
+        yield opened_bench
 
 
 @pytest.fixture

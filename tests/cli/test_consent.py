@@ -35,7 +35,7 @@ async def authorize(
     class Owner(io.StringIO):
         """Answers once the address was printed."""
 
-        def readline(self, _: int = -1, /) -> str:
+        def readline(self, _: int | None = -1, /) -> str:  # type: ignore[override] # as text streams do
             found = CLIENT.search(shell.capture.readouterr().err)
             assert found
             shown = asyncio.run_coroutine_threadsafe(answer(found[1], account), loop).result(30)

@@ -17,7 +17,6 @@ from enalysis.core import coverage
 from enalysis.core.access import Scope
 from enalysis.core.coverage import Slot
 from enalysis.core.errors import (
-    AppFault,
     GrantDead,
     Locked,
     LoginNeeded,
@@ -27,7 +26,6 @@ from enalysis.core.errors import (
     Retired,
     Unavailable,
     VendorError,
-    WaitingForVendor,
 )
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.metrics import Quality
@@ -47,12 +45,8 @@ _FIRST_LOOK = timedelta(hours=12)
 _CATCH_UP = timedelta(days=2)
 # The slowest gateways report every six hours: after twice that, what a vendor leaves out it does not have yet.
 _SILENT_FOR = timedelta(hours=12)
-# After so many failures of the vendor in a row the rest of the batch is left for later.
-_GIVE_UP_AFTER = 3
 # How many pieces of history one job fetches before live polls get their turn again.
 _PIECES = 12
-# What is wrong with the account or the app is wrong for every stream: the rest of the batch is left.
-_STOPS_ALL = LoginNeeded | Retired | AppFault | Locked | WaitingForVendor
 
 
 @dataclass(slots=True)
@@ -104,12 +98,12 @@ async def poll(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[
         return await _let_go(scope, deps, stream_ids, report)
     except Unavailable as away:
         # Only the simulators can be away before anything was asked: they do not start.
-        report.stopped = away
+        report.stopped, report.resume_at = away, faults.resume_at(away, deps.clock())
     left = {r.id for r in waiting}
     asked = [r for r in rows if r.id not in left]
     await schedule.plan_next(scope, deps.db, found, spec, asked, deps.clock())
-    if report.stopped is not None:
-        await schedule.postpone(scope, deps.db, waiting, report.stopped, deps.clock())
+    if report.resume_at is not None:
+        await schedule.postpone(scope, deps.db, waiting, report.resume_at)
     await roll_up(scope, deps.db, connection)
     return report
 
@@ -125,17 +119,19 @@ async def backfill(scope: Scope, deps: Deps, connection: UUID, stream_ids: Seque
     try:
         async with deps.vendors.client(scope, found, Caller.BACKFILL) as client:
             await _backfill_all(_Visit(scope, deps, found, spec, client, report), rows)
+            if isinstance(report.stopped, Locked):
+                await faults.settle(scope, deps.db, found, spec, client, report, deps.clock())
     except (NotFound, Refused):
         return await _let_go(scope, deps, stream_ids, report)
     except Unavailable as away:
-        report.stopped = away
+        report.stopped, report.resume_at = away, faults.resume_at(away, deps.clock())
     if report.stopped is not None:
         until = faults.resume_at(report.stopped, deps.clock())
         async with deps.db.org(scope) as conn:
             await streams.postpone_backfill(scope, conn, stream_ids, until)
     async with deps.db.org(scope) as conn:
         await streams.release(scope, conn, stream_ids)
-        if isinstance(report.stopped, _STOPS_ALL):
+        if isinstance(report.stopped, faults.STOPS) and not isinstance(report.stopped, QuotaSpent | Locked):
             # Whether the account is dead is for its live streams to find out: they are asked now.
             plain = [s.name for s in spec.streams if s.subject is Subject.CONNECTION]
             await streams.set_due_by_name(scope, conn, connection, "", plain, deps.clock())
@@ -213,7 +209,7 @@ async def _backfill_one(visit: _Visit, row: StreamRow) -> StreamRow:
             batch = await visit.client.connector.fetch(row.name, row.subject, window, now)
         except VendorError as error:
             next_at = faults.resume_at(error, now)
-            if isinstance(error, QuotaSpent | _STOPS_ALL):
+            if isinstance(error, faults.STOPS):
                 visit.report.stopped = error
         else:
             if await _store(visit, row, stream, batch, now, live=None):
@@ -250,12 +246,13 @@ async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: 
             fault_text=error.message,
             wait_until=wait,
         )
-    in_a_row = visit.report.failed[-_GIVE_UP_AFTER:]
-    vendor_away = len(in_a_row) == _GIVE_UP_AFTER and all(isinstance(e, Unavailable) for _, e in in_a_row)
-    # Where another stream just got an answer, a refusal is about this stream only: its plan, most likely.
-    alone = isinstance(error, LoginNeeded) and not isinstance(error, GrantDead) and visit.report.ok > 0
-    if (isinstance(error, QuotaSpent | _STOPS_ALL) and not alone) or (vendor_away and not visit.report.ok):
-        visit.report.stopped = error
+    # Where another stream just got an answer, a refusal is about this stream only: its plan or its endpoint. And
+    # that the list of sites is gone says nothing of the sites: they are asked next.
+    alone = isinstance(error, LoginNeeded | Retired) and not isinstance(error, GrantDead) and visit.report.ok > 0
+    alone = alone or (isinstance(error, Retired) and not row.subject)
+    # A vendor that is away stops nothing here: its circuit breaker lets no call through, and costs no time.
+    if isinstance(error, faults.STOPS) and not alone:
+        visit.report.stopped, visit.report.resume_at = error, wait
 
 
 async def _store(
