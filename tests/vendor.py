@@ -30,6 +30,7 @@ class Asked:
     target: str
     headers: Mapping[str, str]
     at: float
+    body: bytes = b""
 
 
 Act = Callable[[asyncio.StreamWriter], Awaitable[bool]]
@@ -214,7 +215,8 @@ class Vendor:
         method, target, _ = lines[0].split(" ")
         pairs = (line.split(": ", 1) for line in lines[1:] if line)
         headers = {name.lower(): value for name, value in pairs}
-        return Asked(method, target, headers, asyncio.get_running_loop().time())
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        return Asked(method, target, headers, asyncio.get_running_loop().time(), body)
 
     def _next(self, asked: Asked) -> Act:
         self.asked.append(asked)

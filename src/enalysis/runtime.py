@@ -99,7 +99,8 @@ async def open_runtime(settings: Settings, clock: Callable[[], datetime] = now) 
         async with db, simulators_of(settings) as simulators:
             await _check_key(db, keyring)
             egress = Egress(settings.sandbox_url)
-            vendors = Vendors(CONNECTORS, db, keyring, egress, clock, settings.sandbox_url, host=simulators)
+            origin = settings.sandbox_url
+            vendors = Vendors(CONNECTORS, db, keyring, egress, clock, origin, settings.apps, host=simulators)
             partitions = Partitions()
             await partitions.ahead(db, clock())
             try:

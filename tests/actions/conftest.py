@@ -26,6 +26,8 @@ from enalysis.store import accounts, streams
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
 from enalysis.store.secrets import Keyring
+from tests.oauth_bench import Bench as Office
+from tests.oauth_bench import opened
 
 NOON = datetime(2026, 6, 2, 12, 7, 30, tzinfo=UTC)
 
@@ -59,7 +61,7 @@ class Bench:
 
     def account(self, key: str) -> Account:
         """Return a sandbox account by its key."""
-        return next(a for a in self.sandbox.accounts if a.key == key)
+        return next(a for a in self.sandbox.accounts if a.key == key and a.vendor == "solaredge")
 
     async def add(self, key: str) -> UUID:
         """Connect a sandbox account."""
@@ -133,8 +135,8 @@ async def organization_of(db: Database, keyring: Keyring, clock: Clock) -> Scope
     return scope
 
 
-@pytest.fixture
-async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
+@asynccontextmanager
+async def open_bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
     """Serve the sandbox on a loopback port and put everything together as runtime does."""
     sandbox = create(1, clock, plans={"solaredge/household": "business", "solaredge/lapsed": "business"})
     async with served(sandbox.app) as url:
@@ -142,3 +144,17 @@ async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
         vendors = Vendors(CONNECTORS, db, keyring, Egress(url), clock, url)
         scope = await organization_of(db, keyring, clock)
         yield Bench(scope, db, Deps(db, vendors, Partitions(), clock), vendors, sandbox, clock)
+
+
+@pytest.fixture
+async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
+    """Return a bench of the test's own."""
+    async with open_bench(db, clock) as opened_bench:
+        yield opened_bench
+
+
+@pytest.fixture
+async def office(db: Database, clock: Clock) -> AsyncIterator[Office]:
+    """Open an organization with an app at the scripted OAuth vendor, which judges by the same clock."""
+    async with opened(db, clock=clock, vendor_clock=lambda: clock().timestamp()) as made:
+        yield made

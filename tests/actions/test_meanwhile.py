@@ -1,17 +1,22 @@
 """Simulated sites for a connection that waits: begun, apart from everything real, and gone when the vendor sends."""
 
+import asyncio
+import os
 import secrets
+import signal
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
+import httpx2
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
 
-from enalysis.actions import apps, connections, meanwhile
+from enalysis.actions import apps, connections, meanwhile, poll
 from enalysis.actions.poll import Deps
 from enalysis.actions.vendors import Vendors
 from enalysis.connectors.registry import CONNECTORS, Entry
@@ -22,9 +27,12 @@ from enalysis.core.sites import MeterKind
 from enalysis.egress import Egress
 from enalysis.queries import fleet, sites
 from enalysis.sandbox import Simulators
+from enalysis.simulators.accounts import Account
 from enalysis.simulators.oauth import AppState
 from enalysis.simulators.server import Sandbox, create
+from enalysis.store import connections as stored_connections
 from enalysis.store import sites as stored_sites
+from enalysis.store import streams
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Database
 from enalysis.store.secrets import Keyring
@@ -57,11 +65,16 @@ class Waiting(Bench):
     host: Sandbox
     connection: UUID
 
+    @property
+    def pending(self) -> Account:
+        """Return the account whose app the vendor has not approved."""
+        return self.sandbox.vendors[VENDOR].accounts["pending"]
+
     def approve(self) -> None:
         """Let the vendor approve the app."""
         auth = self.sandbox.vendors[VENDOR].auth
         assert auth
-        auth.apps[self.account("pending").app["client_id"]].state = AppState.VERIFIED
+        auth.apps[self.pending.app["client_id"]].state = AppState.VERIFIED
 
     async def probe(self) -> None:
         """Poll the waiting connection once its pause is over."""
@@ -84,7 +97,7 @@ async def waiting(db: Database, clock: Clock) -> AsyncIterator[Waiting]:
         vendors = Vendors(real_entries(url), db, keyring, Egress(url), clock, None, host=Simulators(elsewhere))
         scope = await organization_of(db, keyring, clock)
         bench = Waiting(scope, db, Deps(db, vendors, Partitions(), clock, 0), vendors, vendor, clock, host, UUID(int=0))
-        account = next(a for a in vendor.accounts if (a.vendor, a.key) == (VENDOR, "pending"))
+        account = bench.pending
         app = await apps.add(
             scope,
             db,
@@ -200,6 +213,50 @@ async def test_a_poll_under_way_stores_nothing_after_the_end(waiting: Waiting, b
     assert ended == [1]
     assert traces(base, twin) == []
     assert qualities(base) == set()
+
+
+async def test_nobody_signs_in_at_a_twin(waiting: Waiting) -> None:
+    """A real grant is never kept where only simulators would be asked with it."""
+    twin = await begin(waiting)
+    account = waiting.pending
+    scope, db, vendors, now = waiting.scope, waiting.db, waiting.vendors, waiting.clock()
+    async with db.org(scope) as conn:
+        app = (await stored_connections.find_connection(scope, conn, waiting.connection)).app_id
+    with pytest.raises(Refused, match="is simulated"):
+        await connections.enter_again(scope, db, vendors, twin, account.credentials, now, app=app)
+    with pytest.raises(Refused, match="nothing to renew"):
+        await connections.refresh(scope, db, vendors, twin, now)
+
+
+async def test_a_child_serves_it_and_is_started_again(waiting: Waiting, clock: Clock) -> None:
+    """Without SANDBOX_URL the first poll starts the simulators, one for all; killed, the next starts them again."""
+    host = Simulators(None)
+    waiting.vendors._host = host
+    clock.at = datetime.now(UTC)
+    twin = await begin(waiting)
+    async with waiting.db.org(waiting.scope) as conn:
+        [first] = [r.id for r in await streams.list_streams(waiting.scope, conn, twin)]
+    report, *origins = await asyncio.gather(
+        poll.poll(waiting.scope, waiting.deps, twin, [first]), host.origin(), host.origin()
+    )
+    assert (report.ok, report.failed) == (1, [])
+    assert len(set(origins)) == 1
+    old = host.child
+    assert old
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        assert (await client.get(f"{old.told['url']}/_sandbox/state")).status_code == 401
+    os.kill(old.pid, signal.SIGKILL)
+    while old.alive:  # noqa: ASYNC110 - nothing tells when a process was found dead
+        await asyncio.sleep(0.01)
+    report = await poll.poll(waiting.scope, waiting.deps, twin, [first])
+    assert (report.ok, report.failed) == (1, [])
+    new = host.child
+    assert new
+    assert new.pid != old.pid
+    assert new.told["accounts"] == old.told["accounts"]
+    await host.close()
+    await old.end()
+    assert not psutil.pid_exists(new.pid)
 
 
 async def test_only_a_connection_that_waits_may_begin(waiting: Waiting) -> None:

@@ -25,6 +25,7 @@ app add
 app change
 app list
 app remove
+budget
 collect
 connection add
 connection authorize

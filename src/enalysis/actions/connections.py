@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from enalysis.actions import grants, meanwhile
 from enalysis.actions.apps import way_of
-from enalysis.actions.grants import read_refusal
+from enalysis.actions.grants import read_refusal, refuse_simulated
 from enalysis.actions.vendors import Login, Vendors, keys_of
 from enalysis.connectors import oauth
 from enalysis.connectors.base import Auth, Check, Spec, Way
@@ -113,6 +113,7 @@ async def enter_again(
     scope.allow(Role.ADMIN)
     async with db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
+    refuse_simulated(found)
     spec = vendors.spec(found.vendor)
     way = spec.way(found.way)
     if app is not None:

@@ -54,6 +54,13 @@ def first_look(found: Check | None, trouble: VendorError | None) -> tuple[str, s
     return "first_look", f"The first look found {told}."
 
 
+def refuse_simulated(connection: Connection) -> None:
+    """Let nobody sign in at a simulated connection: it would never use what is real. Raises Refused."""
+    if connection.sandbox:
+        msg = f"{connection.name} is simulated and has no sign-in: sign in at the connection that it stands in for"
+        raise Refused(msg)
+
+
 async def begin_streams(scope: Scope, conn: Conn, spec: Spec, connection: UUID, now: datetime) -> None:
     """Add the streams that find a connection's sites; the others follow from what they find."""
     for stream in spec.streams:
@@ -89,6 +96,8 @@ async def save(
     if connection is not None and target is None:
         msg = "no such connection"
         raise NotFound(msg)
+    if target is not None:
+        refuse_simulated(target)
     if target is not None and subject and target.subject_mark and target.subject_mark != subject:
         msg = (
             f"this is another account at {spec.label} than the one {target.name!r} reads from; nothing was changed."

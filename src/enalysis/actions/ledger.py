@@ -1,5 +1,6 @@
 """The ledger every call to a vendor is reserved in before it is made, and written down in after."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,9 +9,11 @@ from uuid import UUID
 from enalysis.core.access import Scope
 from enalysis.core.errors import QuotaSpent, Refused
 from enalysis.core.quotas import QuotaWindow
-from enalysis.store import connections, quotas
+from enalysis.store import bootstrap, connections, quotas
 from enalysis.store.pool import Database
 from enalysis.store.quotas import Caller
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -52,11 +55,19 @@ class QuotaLedger:
         raise spent
 
     async def record(self, operation: str, cost: int, verdict: str, ms: float) -> None:
-        """Write down a call of a saved connection."""
+        """Write down a call of a saved connection; one that cannot be is missing in the books only.
+
+        What the call brought is worth more: after a renewal it is the only living token.
+        """
         if self.connection is None:
             return
-        async with self.db.org(self.scope) as conn:
-            await connections.add_call(self.scope, conn, self.connection, self.clock(), operation, cost, verdict, ms)
+        try:
+            async with self.db.org(self.scope) as conn:
+                await connections.add_call(
+                    self.scope, conn, self.connection, self.clock(), operation, cost, verdict, ms
+                )
+        except bootstrap.AWAY as error:
+            _log.warning("connection %s: a call could not be written down: %s", self.connection, type(error).__name__)
 
     async def observe(self, window: QuotaWindow, limit: int, remaining: int) -> None:
         """Believe the vendor's own count where it is lower than ours."""

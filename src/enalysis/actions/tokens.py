@@ -11,7 +11,15 @@ from uuid import UUID
 
 from enalysis.connectors.oauth import Grant
 from enalysis.core.access import Scope
-from enalysis.core.errors import EnalysisError, GrantDead, NotFound, Unavailable, VendorError
+from enalysis.core.errors import (
+    BadPayload,
+    EnalysisError,
+    GrantDead,
+    NotFound,
+    QuotaSpent,
+    Unavailable,
+    VendorError,
+)
 from enalysis.core.planner import offset_s
 from enalysis.store import bootstrap, credentials
 from enalysis.store.connections import Connection
@@ -29,6 +37,8 @@ _IDLE_PART: Final = 3
 # New tokens are the only living ones: storing them is tried for longer than any restart of the database takes.
 _STORE_TRIES, _STORE_PAUSE_S = 30, 2.0
 _DRAIN_S: Final = 15.0
+# A token endpoint that failed is left alone so long, or as long as it asks for.
+_PAUSE, _LONGEST_PAUSE = timedelta(minutes=1), timedelta(minutes=15)
 
 Exchange = Callable[[Scope, Connection, str], Awaitable[Grant]]
 """Spends a refresh token at the vendor. Raises VendorError."""
@@ -109,6 +119,8 @@ class Tokens:
         self._exchange = exchange
         self._clock = clock
         self._running: dict[UUID, asyncio.Task[str]] = {}
+        # Until when a token endpoint that failed is left alone, and what it said.
+        self._pauses: dict[UUID, tuple[datetime, VendorError]] = {}
 
     def source(self, scope: Scope, connection: Connection) -> "Source":
         """Return the source of one connection's tokens."""
@@ -124,13 +136,19 @@ class Tokens:
             held = await credentials.find_held(scope, conn, connection.id)
         if not _is_stale(held, connection.id, self._clock()):
             return (await self._kept(scope, connection.id, held)).access_token
-        try:
-            return await self._renewed(scope, connection, None)
-        except VendorError as error:
-            # Early is early: a token that still lives carries us over a vendor's bad half-hour.
-            if isinstance(error, GrantDead) or _is_spent(held, self._clock()):
+        error = self._paused(connection.id)
+        if error is None:
+            try:
+                return await self._renewed(scope, connection, None)
+            except GrantDead:
                 raise
-            return (await self._kept(scope, connection.id, held)).access_token
+            except VendorError as failed:
+                error = failed
+                self._pause(connection.id, error)
+        # Early is early: a token that still lives carries us over a vendor's bad half-hour.
+        if _is_spent(held, self._clock()):
+            raise error.with_traceback(None)
+        return (await self._kept(scope, connection.id, held)).access_token
 
     async def renew(self, scope: Scope, connection: Connection, spent: str | None) -> str:
         """Return another token than `spent`; None: renew in any case. Raises as `current`."""
@@ -153,9 +171,24 @@ class Tokens:
 
     def _ended(self, connection: UUID, task: asyncio.Task[str]) -> None:
         self._running.pop(connection, None)
-        if not task.cancelled():
-            # Whoever waited may be gone: an error nobody fetches would be told by the loop instead.
-            task.exception()
+        # Whoever waited may be gone: an error nobody fetches would be told by the loop instead.
+        if not task.cancelled() and task.exception() is None:
+            self._pauses.pop(connection, None)
+
+    def _paused(self, connection: UUID) -> VendorError | None:
+        """Return what the token endpoint said while it is left alone: every call of a poll asks for a token."""
+        until, error = self._pauses.get(connection, (None, None))
+        now = self._clock()
+        # A pause that is too long to be one was made before the clock was set back.
+        return error if until is not None and now < until <= now + _LONGEST_PAUSE else None
+
+    def _pause(self, connection: UUID, error: VendorError) -> None:
+        if not isinstance(error, Unavailable | BadPayload | QuotaSpent):
+            return
+        wait = _PAUSE
+        if isinstance(error, Unavailable) and error.retry_after_s:
+            wait = min(max(wait, timedelta(seconds=error.retry_after_s)), _LONGEST_PAUSE)
+        self._pauses[connection] = (self._clock() + wait, error)
 
     async def _renew(self, scope: Scope, connection: Connection, spent: str | None) -> str:
         outcome: VendorError

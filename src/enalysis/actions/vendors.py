@@ -20,6 +20,7 @@ from enalysis.connectors.oauth import AppKeys, Grant
 from enalysis.connectors.registry import Entry
 from enalysis.connectors.verdicts import Patience
 from enalysis.core.access import Scope
+from enalysis.core.breaker import Breaker, Circuit, host_breaker
 from enalysis.core.errors import ConfigError, EnalysisError, Refused, Unavailable
 from enalysis.egress import Egress
 from enalysis.store import accounts, apps, connections
@@ -85,11 +86,12 @@ class _Line:
 class Host(Protocol):
     """The simulated vendors at which a connection that waits for the real one may look around as a guest."""
 
+    @property
+    def word(self) -> str:
+        """Return what a guest says in place of every secret."""
+
     async def origin(self) -> str:
         """Return where they answer now. Raises EnalysisError where they do not start."""
-
-    def word(self, vendor: str, way: str) -> str:
-        """Return what a guest says in place of every secret."""
 
 
 class Vendors:
@@ -117,6 +119,9 @@ class Vendors:
         self.tokens = Tokens(db, self, self.exchange, clock)
         # What a vendor asked of an account (a pause, fewer repeats) outlives one poll's client.
         self._patience: dict[str, Patience] = {}
+        # Which accounts and hosts do not answer, as far as this process saw it.
+        self._circuits: dict[tuple[str, str], Circuit] = {}
+        self._hosts: dict[str, Breaker] = {}
         self.specs: Mapping[str, Spec] = {key: entry.spec for key, entry in entries.items()}
 
     @property
@@ -242,6 +247,7 @@ class Vendors:
             egress=self._egress,
             clock=self._clock,
             limits=_TOKEN_LIMITS,
+            circuit=self._circuit(spec, root, account),
         ) as http:
             yield http
 
@@ -259,7 +265,7 @@ class Vendors:
         except EnalysisError as error:
             msg = f"{spec.label} cannot be simulated now: {error}. It is tried again by itself."
             raise Unavailable(msg, vendor=spec.key, operation="simulate") from None
-        word = self._host.word(spec.key, way.key)
+        word = self._host.word
         fields = _without_secrets({f.name: word for f in (*way.fields, *(spec.app.fields if spec.app else ()))})
         login = Login(spec, way, connection.account, fields, connection.id, OneToken(word))
         # An egress of its own: nothing that speaks to real vendors may ever dial this machine.
@@ -282,8 +288,16 @@ class Vendors:
             patience=self._patience.setdefault(login.account, Patience()),
             tokens=login.token,
             proven=login.proven,
+            circuit=self._circuit(spec, line.origin, login.account),
         ) as http:
             yield Client(self._entries[spec.key].build(http, login.fields), http, ledger)
+
+    def _circuit(self, spec: Spec, origin: str, account: str) -> Circuit:
+        """Return what everyone who calls this host for this account shares."""
+        # In the sandbox all vendors have one host, and still fail apart.
+        host = f"{spec.key} {urlsplit(origin).netloc}"
+        breaker = self._hosts.setdefault(host, host_breaker())
+        return self._circuits.setdefault((host, account), Circuit(account, breaker))
 
     def _ledger(self, scope: Scope, spec: Spec, account: str, connection: UUID | None, caller: Caller) -> QuotaLedger:
         return QuotaLedger(self._db, scope, connection, spec.key, spec.label, account, caller, self._clock)

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from enalysis.cli import output
+from enalysis.cli.budget import budget
 from enalysis.cli.collect import collect
 from enalysis.cli.connection import connection
 from enalysis.cli.connection_consent import authorize, reconnect
@@ -29,7 +30,7 @@ _NAME: Final = "enalysis"
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False
 )
-for _command in (init, demo, run, web, worker, collect, quota):
+for _command in (init, demo, run, web, worker, collect, quota, budget):
     app.command()(_command)
 for _deed in (authorize, reconnect, refresh, pause, resume, fetch, disconnect, meanwhile):
     connection.command()(_deed)

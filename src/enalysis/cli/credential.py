@@ -11,9 +11,10 @@ import typer
 
 from enalysis import log
 from enalysis.cli import output
+from enalysis.config import load_settings
 from enalysis.connectors.base import Auth, Field, Spec, Way
 from enalysis.connectors.registry import CONNECTORS
-from enalysis.core.errors import Refused
+from enalysis.core.errors import ConfigError, Refused
 
 _LARGEST: Final = 65_536
 _STDIN: Final = "-"
@@ -113,8 +114,8 @@ def variable(field: Field) -> str:
 def read(spec: Spec, way: Way, given: Sequence[str] | None, files: Sequence[str] | None) -> dict[str, str]:
     """Return the credential's fields, clean of what pasting brings, and keep its secrets out of the log.
 
-    A field comes from --set or --field-file, else a secret one from the environment; a required one that is
-    missing then is asked for, where somebody sits at the keyboard.
+    A field comes from --set or --field-file, else a secret one from the environment or from the setting named
+    after vendor and field; a required one that is missing then is asked for, where somebody sits at the keyboard.
 
     Raises: BadParameter: a field the card does not have, or one given twice. Refused: one is missing.
     """
@@ -126,13 +127,23 @@ def read(spec: Spec, way: Way, given: Sequence[str] | None, files: Sequence[str]
     _warn(way, found)
     found |= {name: _content(known[name], path) for name, path in paths.items()}
     for each in way.fields:
-        value = _clean(found.get(each.name) or (os.environ.get(variable(each), "") if each.secret else ""))
+        value = _clean(found.get(each.name) or (_kept(spec, each) if each.secret else ""))
         if not value and each.required:
             value = _clean(_ask(spec, way, each))
         found[each.name] = value
         if each.secret:
             log.register_secret(value)
     return {name: value for name, value in found.items() if value}
+
+
+def _kept(spec: Spec, field: Field) -> str:
+    if named := os.environ.get(variable(field)):
+        return named
+    try:
+        return load_settings().vendor_keys.get(spec.key, {}).get(field.name, "")
+    except ConfigError:
+        # Trying a key needs no settings, and whoever does need them is told by what opens the database.
+        return ""
 
 
 def _pairs(known: Mapping[str, Field], texts: Sequence[str] | None, option: str) -> dict[str, str]:

@@ -35,6 +35,7 @@ from enalysis.core.errors import (
     Refused,
     Unavailable,
     VendorError,
+    as_sentence,
 )
 from enalysis.store import bootstrap
 from enalysis.store.secrets import SealBroken
@@ -193,8 +194,7 @@ def sentence_of(error: BaseException) -> str:
         text = f"the database does not answer as it should: {_said(error)}. Start it, or correct DATABASE_URL"
     else:
         text = str(error)
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    return as_sentence(text)
 
 
 def _said(error: BaseException) -> str:

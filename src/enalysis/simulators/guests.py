@@ -1,29 +1,24 @@
 """Guests: whoever waits for the real vendor may look around here as somebody whose app is verified, by a word."""
 
 from datetime import datetime
+from typing import Final
 
-from enalysis.simulators.accounts import made_up
 from enalysis.simulators.oauth import App, AppKind, AppState, AuthServer, Grant, Standing
 
-
-def guest_word(vendor: str, way: str) -> str:
-    """Return the word that lets anybody in: no secret, and the same whatever the seed.
-
-    It stands for every field of an app and for an access token that never ends.
-    """
-    return made_up("guest", 0, f"{vendor} {way}")
+WORD: Final = "SANDBOX-GUEST"
+"""Lets anybody in, whatever the seed: it stands for every field of an app and for a token that never ends."""
 
 
 class HostServer(AuthServer):
-    """An authorization server that lets guests in; each is taken for the first account of its way that may host."""
+    """An authorization server that lets guests in; they are taken for its first installer whose app is verified."""
 
     def _host(self, word: str) -> tuple[App, Grant] | None:
-        # Only an installer's app ever waits, and so only such an app has guests.
+        if word != WORD:
+            return None
         for account in self.accounts.values():
             app = self.app_of(account)
-            if app is None or app.kind is not AppKind.PARTNER or app.state is not AppState.VERIFIED:
-                continue
-            if word == guest_word(account.vendor, account.way):
+            # Only an installer's app ever waits, and so only such an app has guests.
+            if app is not None and app.kind is AppKind.PARTNER and app.state is AppState.VERIFIED:
                 return app, Grant(account.key, app.client_id, None, self.lifetimes.access_s, self.lifetimes.refresh_s)
         return None
 

@@ -173,7 +173,7 @@ async def set_state(
     """Set the state, its sentence and its end where one is known; True where it is another than before."""
     row = await (
         await conn.execute(
-            "select state from connections where organization_id = %s and id = %s for update",
+            "select state from connections where organization_id = %s and id = %s for no key update",
             (scope.organization, connection),
         )
     ).fetchone()

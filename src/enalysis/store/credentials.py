@@ -17,6 +17,8 @@ _LIMITS = (
     "select set_config('lock_timeout', '9s', true), set_config('statement_timeout', '10s', true),"
     " set_config('idle_in_transaction_session_timeout', '15s', true)"
 )
+# A consent or a disconnection waits for a renewal under way rather than fail.
+_PATIENT = "select set_config('lock_timeout', '12s', true)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ async def set_grant(
     scope: Scope, conn: Conn, connection: UUID, fresh: Fresh, subject_mark: str | None, now: datetime
 ) -> None:
     """Give a connection the tokens of a new consent, whatever it had before."""
+    await conn.execute(_PATIENT)
     await conn.execute(
         "update connections set sealed = %s, sealed_at = %s, refreshed_at = %s, expires_at = %s,"
         " refresh_expires_at = %s, refresh_mark = %s, refresh_next_at = %s, warned_at = null,"
@@ -125,9 +128,10 @@ async def set_grant(
 
 async def wipe(scope: Scope, conn: Conn, connection: UUID) -> bytes | None:
     """Delete a connection's secret and return what it was, sealed; None where there was none."""
+    await conn.execute(_PATIENT)
     row = await (
         await conn.execute(
-            "with was as (select id, sealed from connections where organization_id = %s and id = %s for update)"
+            "with was as (select id, sealed from connections where organization_id = %s and id = %s for no key update)"
             " update connections c set sealed = null, sealed_at = null, expires_at = null, refresh_expires_at = null,"
             " refresh_mark = null, refresh_next_at = null, refreshed_at = null from was"
             " where c.organization_id = %s and c.id = was.id returning was.sealed",

@@ -14,7 +14,7 @@ router = APIRouter(include_in_schema=False)
 async def begin(runtime: RuntimeOf, person: SignedIn, connection: ConnectionID) -> Response:
     """Give the connection a simulated twin and show it."""
     twin = await actions.begin(person.scope, runtime.db, runtime.vendors, connection, runtime.clock())
-    return RedirectResponse(f"/connections?added=1#connection-{twin}", 303)
+    return RedirectResponse(f"/connections/{twin}", 303)
 
 
 @router.post("/connections/{connection}/meanwhile/end")
