@@ -1,5 +1,6 @@
 """To a vendor's consent page and back: what is sent along, what is told of it, and every way it can fail."""
 
+import asyncio
 import logging
 import re
 from urllib.parse import urlsplit
@@ -280,3 +281,59 @@ async def test_every_failure_has_its_page(browser: Browser) -> None:
         assert "{vendor}" not in told
         assert "What to do." in told
         assert page.text.count("button primary") == 1, "one button"
+
+
+SPOOFS = (
+    {"X-Forwarded-Host": "evil.example"},
+    {"X-Forwarded-Proto": "https", "X-Forwarded-Port": "444"},
+    {"Forwarded": "host=evil.example;proto=https"},
+    {"X-Original-URL": "/evil", "X-Rewrite-URL": "/evil"},
+    {"X-Host": "evil.example", "X-Forwarded-Server": "evil.example"},
+    {"Host": "localhost:3000", "Referer": "https://evil.example/"},
+)
+
+
+@pytest.mark.usefixtures("owner")
+async def test_nothing_that_is_sent_changes_the_redirect(browser: Browser, account: Account) -> None:
+    app = await add_app(browser, account)
+    ours = {"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-origin", "X-CSRF-Token": browser.token}
+    here = f"/api/oauth/{account.vendor}/authorize"
+    for spoof in SPOOFS:
+        for more in ({}, {"redirect_uri": "https://evil.example"}, {"public_url": "https://evil.example"}):
+            begun = await browser.ask("POST", here, ours | spoof, json={"app": app, "next": "//evil.example", **more})
+            assert begun.status_code == 200
+            sent = params(begun.json()["address"])
+            assert sent["redirect_uri"] == f"http://localhost:3000/api/oauth/{account.vendor}/callback"
+            assert "evil" not in begun.text
+
+
+@pytest.mark.usefixtures("owner")
+async def test_of_twenty_callbacks_at_once_one_is_taken(browser: Browser, account: Account) -> None:
+    back = local(await answer(await set_out(browser, account, await add_app(browser, account)), account))
+    answers = await asyncio.gather(*(browser.get(back) for _ in range(20)))
+    leads = [a.headers["location"] for a in answers]
+    assert sum("connected=1" in lead for lead in leads) == 1
+    assert sum(lead.startswith("/connections/consent/replayed") for lead in leads) == 19
+    assert len((await browser.get("/api/v1/connections")).json()) == 1
+
+
+async def test_a_viewer_sees_how_it_does_and_has_no_buttons(house: House, browser: Browser, owner: Scope) -> None:
+    connection, app = await connect(house, browser, owner, house.account("garden"))
+    await house.run(owner, "update memberships set role = 'viewer'")
+    page = await browser.get(f"/connections/{connection}")
+    assert page.status_code == 200
+    for word in ("Fetch now", "Refresh sign-in", "Move to another app", "Disconnect…", "Remove…"):
+        assert word not in page.text
+    for path in ("reconnect", "move", "disconnect"):
+        assert (await browser.get(f"/connections/{connection}/{path}")).status_code == 403
+    for verb in ("fetch", "test", "refresh", "pause", "resume"):
+        assert (await browser.post(f"/connections/{connection}/{verb}")).status_code == 403
+    here = "/api/oauth/solaredge"
+    assert (await browser.call("POST", f"{here}/authorize", {"app": app})).status_code == 403
+    for verb in ("refresh", "disconnect"):
+        assert (await browser.call("POST", f"{here}/{verb}", {"connection": connection})).status_code == 403
+    assert (
+        (await browser.get(f"{here}/callback?code=x&state=y"))
+        .headers["location"]
+        .startswith("/connections/consent/failed")
+    )

@@ -121,7 +121,8 @@ async def save(
         await begin_streams(scope, conn, spec, made, now)
         await streams.set_due(scope, conn, made, now)
         kind, text = ("connected", "connected") if target is None else ("reconnected", "signed in anew")
-        await connections.add_event(scope, conn, made, None, kind, f"{target.name if target else name} {text}", now)
+        called = target.name if target else name or spec.label
+        await connections.add_event(scope, conn, made, None, kind, f"{called} {text}", now)
     return made
 
 
