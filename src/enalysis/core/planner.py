@@ -307,4 +307,6 @@ def _held(need: StreamNeed, budget: Budget, at: datetime, spread: int) -> Iterat
 def _spell(seconds: int) -> str:
     if seconds < 7200:  # noqa: PLR2004 - two hours read better in minutes
         return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 2 * DAY_S:
+        return f"{seconds / 3600:.1f} h"
+    return f"{round(seconds / DAY_S)} days"
