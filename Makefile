@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint bench bar venv browser assets lock clean
+.PHONY: help demo run test lint bench bar plan-month venv browser assets lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,6 +23,7 @@ help:
 	@echo 'make test   run the tests (ARGS="tests/core -x")'
 	@echo 'make lint   format, rules, types, layers, spelling, generated tables'
 	@echo 'make bench  measure speed        make bar   print the reliability figures'
+	@echo 'make plan-month   simulate a month of collecting inside vendors'"'"' quotas (minutes; ARGS="--json watt-1")'
 	@echo 'make venv | browser | assets | lock | clean'
 
 demo: $(STAMP)
@@ -49,6 +50,9 @@ bench: $(STAMP)
 
 bar: $(STAMP)
 	@exec $(BIN)/python -m tests.bar $(ARGS)
+
+plan-month: $(STAMP)
+	@exec $(BIN)/python -m tests.plan_month $(ARGS)
 
 venv: $(STAMP)
 	@:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,10 +24,15 @@ _log = logging.getLogger(__name__)
 _TICK_S = 2.0
 _SWEEP_S = 15.0
 _HOUSEKEEPING_S = 3600.0
+_LOOK_ROUND_S = 300.0
 _RENEWALS_S = 20.0
 _STALLED_S = 45.0
 _DRAIN_S = 15.0
-_QUEUES = ("live", "backfill")
+# How soon an idle worker sees a job. Nobody listens for notifications: each listener would hold a connection of
+# its own, for every vendor twice, and jobs come from the tick anyway, which is as slow.
+_LOOK_S = 1.0
+# History may hold a vendor's answers for a quarter of the jobs that live polls may.
+_BACKFILL_PART = 4
 _PASSING: tuple[type[Exception], ...] = (EnalysisError, ConnectorException, *bootstrap.FAILED, OSError, RuntimeError)
 # Database errors come back by themselves; vendor errors never reach the queue, and HTTP is retried in http.py.
 _RETRY = procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2, retry_exceptions=bootstrap.AWAY)
@@ -38,29 +44,41 @@ def build_app(runtime: Runtime) -> procrastinate.App:
         connector=procrastinate.PsycopgConnector(
             conninfo=runtime.addresses.jobs,
             min_size=1,
+            # Workers of all vendors share them: a statement each to fetch a job, to end it, to say they live.
             max_size=4,
             kwargs={"application_name": "enalysis_jobs"},
         )
     )
 
-    @app.task(queue="live", name="poll", retry=_RETRY)
+    @app.task(name="poll", retry=_RETRY)
     async def poll_streams(organization: str, connection: str, streams: list[int]) -> None:
         await poll.poll(platform(UUID(organization)), runtime.deps, UUID(connection), streams)
 
-    @app.task(queue="backfill", name="backfill", retry=_RETRY)
+    @app.task(name="backfill", retry=_RETRY)
     async def backfill_streams(organization: str, connection: str, streams: list[int]) -> None:
         await poll.backfill(platform(UUID(organization)), runtime.deps, UUID(connection), streams)
 
     return app
 
 
+def queue_of(vendor: str, *, backfill: bool) -> str:
+    """Return a vendor's queue: each has slots of its own, so that one that hangs fills nobody else's."""
+    return f"{'backfill' if backfill else 'live'}.{vendor}"
+
+
 async def defer(app: procrastinate.App, conn: Conn, batch: Claimed, backfill: bool) -> None:
     """Put a claimed batch on the queue inside the claim's own transaction."""
     task = app.tasks["backfill" if backfill else "poll"]
     key = f"{task.name}:{batch.connection}"
+    job = task.configure(
+        connection=conn,
+        queue=queue_of(batch.vendor, backfill=backfill),
+        lock=f"connection:{batch.connection}",
+        queueing_lock=key,
+    )
     try:
         async with conn.transaction():
-            await task.configure(connection=conn, lock=f"connection:{batch.connection}", queueing_lock=key).defer_async(
+            await job.defer_async(
                 organization=str(batch.organization),
                 connection=str(batch.connection),
                 streams=list(batch.streams),
@@ -76,13 +94,17 @@ async def run_worker(runtime: Runtime, *, plan: bool = True, work: bool = True) 
     async with app.open_async():
         loops: list[Awaitable[None]] = [
             _forever("stalled-job sweep", _SWEEP_S, lambda: _sweep(app)),
+            _forever("look at the queues", _LOOK_ROUND_S, lambda: _tell_of_strangers(runtime, app)),
             _forever("housekeeping", _HOUSEKEEPING_S, lambda: _keep_house(runtime)),
         ]
         if plan:
             loops.append(_forever("planner", _TICK_S, lambda: _tick(runtime, app)))
             loops.append(_forever("renewals", _RENEWALS_S, lambda: _renew(runtime)))
         if work:
-            loops.append(_forever("worker", 1.0, lambda: _work(runtime, app)))
+            loops += [
+                _forever(f"worker of {queue}", 1.0, partial(_work, app, queue, slots))
+                for queue, slots in bulkheads(runtime).items()
+            ]
         tasks = [asyncio.ensure_future(loop) for loop in loops]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -118,18 +140,42 @@ async def _renew(runtime: Runtime) -> None:
     await renewals.sweep(runtime.db, runtime.vendors, runtime.clock())
 
 
-async def _work(runtime: Runtime, app: procrastinate.App) -> None:
+def bulkheads(runtime: Runtime) -> dict[str, int]:
+    """Return every queue that is worked on here, and how many of its jobs may run at once."""
+    live = runtime.settings.worker_concurrency
+    slots = {}
+    for vendor in runtime.vendors.specs:
+        slots[queue_of(vendor, backfill=False)] = live
+        slots[queue_of(vendor, backfill=True)] = max(1, live // _BACKFILL_PART)
+    return slots
+
+
+async def _work(app: procrastinate.App, queue: str, slots: int) -> None:
     # uvicorn's handler must keep SIGTERM: this one's would take it away and leave the server running.
     await app.run_worker_async(
-        queues=list(_QUEUES),
-        concurrency=runtime.settings.worker_concurrency,
-        fetch_job_polling_interval=2.0,
+        queues=[queue],
+        name=queue,
+        concurrency=slots,
+        listen_notify=False,
+        fetch_job_polling_interval=_LOOK_S,
         install_signal_handlers=False,
         delete_jobs="successful",
         shutdown_graceful_timeout=_DRAIN_S,
         update_heartbeat_interval=10.0,
         stalled_worker_timeout=_STALLED_S,
     )
+
+
+async def _tell_of_strangers(runtime: Runtime, app: procrastinate.App) -> None:
+    """Say which jobs nobody works on: of a vendor this release does not know, or from before a rename."""
+    known = bulkheads(runtime)
+    for queue in await app.job_manager.list_queues_async():
+        if queue["todo"] and queue["name"] not in known:
+            _log.warning(
+                "%d jobs wait in queue %s, which nobody here works on: this release knows no such vendor",
+                queue["todo"],
+                queue["name"],
+            )
 
 
 async def _sweep(app: procrastinate.App) -> None:

@@ -19,6 +19,7 @@ from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.errors import ConfigError
 from enalysis.egress import Egress
 from enalysis.log import register_secret
+from enalysis.sandbox import simulators_of
 from enalysis.store import accounts, bootstrap, logins, migrate
 from enalysis.store.embedded import EmbeddedServer
 from enalysis.store.partitions import Partitions
@@ -95,10 +96,11 @@ async def open_runtime(settings: Settings, clock: Callable[[], datetime] = now) 
     async with _postgres(settings) as addresses:
         await _bring_up_schema(addresses)
         db = Database(addresses.app, addresses.engine)
-        async with db:
+        async with db, simulators_of(settings) as simulators:
             await _check_key(db, keyring)
             egress = Egress(settings.sandbox_url)
-            vendors = Vendors(CONNECTORS, db, keyring, egress, clock, settings.sandbox_url)
+            origin = settings.sandbox_url
+            vendors = Vendors(CONNECTORS, db, keyring, egress, clock, origin, settings.apps, host=simulators)
             partitions = Partitions()
             await partitions.ahead(db, clock())
             try:

@@ -3,12 +3,14 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 import uvicorn
+from starlette.types import ASGIApp
 
 from enalysis.actions import connections, poll
 from enalysis.actions.poll import Deps
@@ -59,7 +61,7 @@ class Bench:
 
     def account(self, key: str) -> Account:
         """Return a sandbox account by its key."""
-        return next(a for a in self.sandbox.accounts if a.key == key)
+        return next(a for a in self.sandbox.accounts if a.key == key and a.vendor == "solaredge")
 
     async def add(self, key: str) -> UUID:
         """Connect a sandbox account."""
@@ -111,26 +113,44 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
-    """Serve the sandbox on a loopback port and put everything together as runtime does."""
-    sandbox = create(1, clock, plans={"solaredge/household": "business", "solaredge/lapsed": "business"})
-    config = uvicorn.Config(sandbox.app, port=0, access_log=False, log_config=None, **SERVER_OPTIONS)
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve a sandbox's application on a loopback port and yield its address."""
+    config = uvicorn.Config(app, port=0, access_log=False, log_config=None, **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event to wait for
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    keyring = Keyring(secrets.token_bytes(32))
-    vendors = Vendors(CONNECTORS, db, keyring, Egress(url), clock, url)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await serving
+
+
+async def organization_of(db: Database, keyring: Keyring, clock: Clock) -> Scope:
+    """Add an organization with a key of its own and return its owner's scope."""
     scope = Scope(UUID(int=7), None, Role.OWNER)
     async with db.org(scope) as conn:
         await accounts.add_organization(scope, conn, "Test", keyring.new_organization_key(scope.organization), clock())
-    deps = Deps(db, vendors, Partitions(), clock)
-    yield Bench(scope, db, deps, vendors, sandbox, clock)
-    server.should_exit = True
-    await serving
+    return scope
+
+
+@asynccontextmanager
+async def open_bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
+    """Serve the sandbox on a loopback port and put everything together as runtime does."""
+    sandbox = create(1, clock, plans={"solaredge/household": "business", "solaredge/lapsed": "business"})
+    async with served(sandbox.app) as url:
+        keyring = Keyring(secrets.token_bytes(32))
+        vendors = Vendors(CONNECTORS, db, keyring, Egress(url), clock, url)
+        scope = await organization_of(db, keyring, clock)
+        yield Bench(scope, db, Deps(db, vendors, Partitions(), clock), vendors, sandbox, clock)
+
+
+@pytest.fixture
+async def bench(db: Database, clock: Clock) -> AsyncIterator[Bench]:
+    """Return a bench of the test's own."""
+    async with open_bench(db, clock) as opened_bench:
+        yield opened_bench
 
 
 @pytest.fixture

@@ -41,8 +41,10 @@ PLACES = {
     "E5": "rows_store",
     "E8": "rows_oauth_end",
     "I3": "rows_store",
+    "I4": "rows_engine",
     "I5": "rows_http",
     "I6": "rows_http",
+    "I7": "rows_engine",
     "K1": "rows_web",
 }
 ROW_TIME_LIMIT_S = 240.0

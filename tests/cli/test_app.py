@@ -21,10 +21,23 @@ from tests.settings import load
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
 COMMANDS = """\
+app add
+app change
+app list
+app remove
+budget
 collect
 connection add
+connection authorize
+connection disconnect
+connection fetch
 connection list
+connection meanwhile
+connection pause
+connection reconnect
+connection refresh
 connection remove
+connection resume
 connection test
 connector check
 connector discover

@@ -112,7 +112,7 @@ async def test_a_credential_that_is_connected_already_is_refused(shell: Terminal
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("add", "nobody"), "there are: solaredge"),
+        (("add", "nobody"), "there are: enphase, solaredge"),
         (("add", "solaredge", "--plan", "gold"), "free, business"),
         (("add", "solaredge", "--set", "token=x-4711-y"), "the fields are api_key"),
         (("add", "solaredge", "--set", "x-4711-y"), "an equals sign"),

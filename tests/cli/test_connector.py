@@ -62,7 +62,7 @@ async def test_a_failure_of_the_vendor_is_told_with_its_kind(shell: Terminal, ve
 
 async def test_what_cannot_be_asked_is_told_before_anything_is(terminal: Terminal) -> None:
     wrong = {
-        ("check", "nobody"): "there are: solaredge",
+        ("check", "nobody"): "there are: enphase, solaredge",
         ("fetch", "solaredge", "weather"): "energy, meters, storage",
         ("fetch", "solaredge", "energy"): "--subject",
         ("fetch", "solaredge", "energy", "--subject", "1", "--end", "2026-01-01"): "--start",

@@ -307,6 +307,7 @@ def test_the_card() -> None:
         "watt": {QuotaWindow.MONTH: 1000, QuotaWindow.MINUTE: 10},
         "kilowatt": {QuotaWindow.MONTH: 50_000, QuotaWindow.MINUTE: 50},
         "megawatt": {QuotaWindow.MONTH: 300_000, QuotaWindow.MINUTE: 100},
+        "partner_free": {QuotaWindow.MONTH: 10_000, QuotaWindow.MINUTE: 300},
         "partner": {QuotaWindow.MONTH: 1_500_000, QuotaWindow.MINUTE: 300},
     }
     quotas = [q for p in SPEC.plans for q in p.quotas]

@@ -1,7 +1,7 @@
 """Fixtures of the contract: the sandbox on a real port, and benches of its accounts."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -40,9 +40,9 @@ def sandbox(clock: Clock) -> Sandbox:
     return create(5, clock, plans=roomiest)
 
 
-@pytest.fixture
-async def bench(sandbox: Sandbox, vendor: str, clock: Clock) -> AsyncIterator[MakeBench]:
-    """Yield a function from an account's key to its bench, over real HTTP."""
+@asynccontextmanager
+async def benches(sandbox: Sandbox, vendor: str, clock: Clock) -> AsyncIterator[MakeBench]:
+    """Yield a function from an account's key to its bench at a vendor, over real HTTP."""
     async with AsyncExitStack() as stack, serving(sandbox.app) as origin:
         egress = Egress(origin)
 
@@ -51,4 +51,18 @@ async def bench(sandbox: Sandbox, vendor: str, clock: Clock) -> AsyncIterator[Ma
             stack.push_async_callback(made.http.aclose)
             return made
 
+        yield make
+
+
+@pytest.fixture
+async def bench(sandbox: Sandbox, vendor: str, clock: Clock) -> AsyncIterator[MakeBench]:
+    """Yield a function from an account's key to its bench, for each vendor in turn."""
+    async with benches(sandbox, vendor, clock) as make:
+        yield make
+
+
+@pytest.fixture
+async def enphase(sandbox: Sandbox, clock: Clock) -> AsyncIterator[MakeBench]:
+    """Yield a function from an account's key to its bench at the vendor whose apps have access controls."""
+    async with benches(sandbox, "enphase", clock) as make:
         yield make

@@ -18,7 +18,7 @@ SECTIONS: dict[str, str] = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE,
 WORDS = {
     *("organization", "site", "meter", "meter source", "connection", "device", "vendor", "connector", "stream"),
     *("poll", "sample", "interval", "slot", "coverage", "cursor", "backfill", "quota", "account", "quarantine"),
-    *("revision", "residual", "gap"),
+    *("revision", "residual", "gap", "twin"),
 }
 
 

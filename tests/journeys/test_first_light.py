@@ -1,136 +1,20 @@
 """A newcomer's first quarter of an hour: start, set up, connect an account, read the day to the watt hour."""
 
 import os
-import re
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from shutil import which
-from socket import socket
 from urllib.parse import urljoin
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from enalysis.core.intervals import day_window
 from enalysis.core.metrics import Metric
 from enalysis.core.sites import DeviceKind
-from enalysis.simulators.server import SERVER_OPTIONS, Sandbox, create
+from tests.journeys.conftest import Place, click, sign_up
 
 SITE = "berlin"
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "fleet.png"
-# Chromium would otherwise look for its maker's servers at every start.
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-
-
-@dataclass
-class Place:
-    """The product as started by one command in an empty folder, and the vendors beside it."""
-
-    url: str
-    secret: str
-    sandbox: Sandbox
-
-
-def free_port() -> int:
-    """Return a TCP port nobody listens on."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[tuple[str, Sandbox]]:
-    """Serve the simulated vendors on the real clock."""
-    made = create(1, lambda: datetime.now(UTC))
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(made.app, port=port, access_log=False, log_config=None, **SERVER_OPTIONS))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield f"http://127.0.0.1:{port}", made
-    server.should_exit = True
-    thread.join(20)
-
-
-@pytest.fixture(scope="module")
-def place(sandbox: tuple[str, Sandbox], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Run `enalysis run` in an empty folder, as the README says, and read what it prints."""
-    folder = tmp_path_factory.mktemp("newcomer")
-    port = free_port()
-    environ = {
-        **{name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")},
-        "PORT": str(port),
-        "SANDBOX_URL": sandbox[0],
-    }
-    command = [sys.executable, "-m", "enalysis", "run"]
-    with subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if found := re.search(r"enter this secret: (\S+)", line):
-                break
-        else:
-            pytest.fail("it ended before it printed the setup secret:\n" + "".join(said))
-        drain = threading.Thread(target=process.stderr.read)
-        drain.start()
-        yield Place(f"http://localhost:{port}", found[1], sandbox[1])
-        process.terminate()
-        assert process.wait(30) == 0, "SIGTERM ends it in good order"
-        drain.join(5)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start Debian's chromium. `make browser` installs it."""
-    binary = which("chromium") or which("chromium-browser") or which("google-chrome")
-    assert binary is not None, "no chromium: run `make browser`"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=binary, args=QUIET)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser) -> Iterator[Page]:
-    """Open a page and keep whatever the browser complains of."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
-    opened.on("pageerror", lambda e: complaints.append(str(e)))
-    yield opened
-    context.close()
-    assert complaints == [], "the browser's console is clean, its content security policy kept"
-
-
-def click(page: Page, name: str) -> None:
-    """Press the button of that name."""
-    page.get_by_role("button", name=name, exact=True).click()
-
-
-def sign_up(page: Page, place: Place) -> None:
-    """Go through setup."""
-    page.goto(place.url)
-    expect(page.get_by_role("heading", name="Set up")).to_be_visible()
-    page.get_by_label("Setup secret").fill(place.secret)
-    page.get_by_label("Organization").fill("Sunny Side Energy")
-    page.get_by_label("Your name").fill("Ada")
-    page.get_by_label("E-mail address").fill("ada@example.org")
-    page.get_by_label("Password").fill("a short sentence is good")
-    click(page, "Set up and sign in")
 
 
 def connect(page: Page, key: str) -> None:
@@ -138,6 +22,7 @@ def connect(page: Page, key: str) -> None:
     page.get_by_role("link", name="Connections").first.click()
     page.get_by_role("link", name="Connect a vendor").first.click()
     page.get_by_role("link", name="SolarEdge", exact=True).click()
+    page.get_by_role("link", name="Fleet Access key").click()
     page.locator("#field-api_key").fill(f"  {key} ")
     page.locator("#plan-business").check()
     click(page, "Test")
@@ -149,7 +34,7 @@ def connect(page: Page, key: str) -> None:
 def test_a_newcomer_reads_the_day_to_the_watt_hour(page: Page, place: Place) -> None:
     """Setup, connect with test before save, and the day's data table equals the vendor's view of the World."""
     sign_up(page, place)
-    account = next(a for a in place.sandbox.accounts if a.key == "portfolio")
+    account = next(a for a in place.sandbox.accounts if (a.vendor, a.key) == ("solaredge", "portfolio"))
     connect(page, account.credentials["api_key"])
     world = place.sandbox.worlds[SITE]
     yesterday = (datetime.now(UTC).astimezone(world.zone) - timedelta(days=1)).date()

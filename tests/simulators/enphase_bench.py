@@ -18,6 +18,14 @@ from tests.simulators.ports import Clock
 
 TOKEN = "made-up-token"
 CALLBACK = "http://localhost:3999/connections/callback"
+# Series of quarters: the path and the name of the value. Whose account reads a site, where not the fleet's.
+ENERGIES = {
+    "production_meter": ("telemetry/production_meter", "wh_del"),
+    "consumption": ("telemetry/consumption_meter", "enwh"),
+    "import": ("energy_import_telemetry", "wh_imported"),
+    "export": ("energy_export_telemetry", "wh_exported"),
+}
+ACCOUNT = {"graz": "household", "kathmandu": "household", "sacramento": "expiring", "porto": "lapsed"}
 
 
 @dataclass
@@ -123,15 +131,6 @@ async def refresh(place: Place, token: str, key: str = "household") -> httpx2.Re
 
 async def control(place: Place, what: str, **body: str) -> httpx2.Response:
     return await place.client.post(f"{place.origin}/_sandbox/{what}", json=body, headers={CONTROL_HEADER: TOKEN})
-
-
-ENERGIES = {
-    "production_meter": ("telemetry/production_meter", "wh_del"),
-    "consumption": ("telemetry/consumption_meter", "enwh"),
-    "import": ("energy_import_telemetry", "wh_imported"),
-    "export": ("energy_export_telemetry", "wh_exported"),
-}
-ACCOUNT = {"graz": "household", "kathmandu": "household", "sacramento": "expiring", "porto": "lapsed"}
 
 
 def stamp(at: datetime) -> int:

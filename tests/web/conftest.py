@@ -105,9 +105,9 @@ class House:
     sandbox: Sandbox
     clock: Clock
 
-    def account(self, key: str) -> Account:
+    def account(self, key: str, vendor: str = "solaredge") -> Account:
         """Return an account at a simulated vendor by its key."""
-        return next(a for a in self.sandbox.accounts if a.key == key)
+        return next(a for a in self.sandbox.accounts if (a.vendor, a.key) == (vendor, key))
 
     async def people(self) -> tuple[Scope, str]:
         """Set up the first organization and return its owner's scope and a session of theirs."""
@@ -137,6 +137,7 @@ class House:
             vendor=account.vendor,
             name=account.label,
             plan=account.plan.key,
+            way=account.way,
             fields=account.credentials,
             now=self.clock(),
         )
@@ -153,7 +154,8 @@ class House:
             if not any(due.values()):
                 return
             for connection, ids in due.items():
-                await poll.poll(platform(scope.organization), self.runtime.deps, connection, ids)
+                if ids:
+                    await poll.poll(platform(scope.organization), self.runtime.deps, connection, ids)
         raise AssertionError("polls never settle")
 
     async def run(self, scope: Scope, statement: str, *values: str) -> None:
@@ -172,7 +174,7 @@ def public_url() -> str:
 async def house(base: Base, public_url: str) -> AsyncIterator[House]:
     """Open a runtime over the test's own database and a sandbox of vendors, and make the application."""
     clock = Clock()
-    sandbox = create(1, clock, plans={"household": "business", "lapsed": "business"})
+    sandbox = create(1, clock, plans={"solaredge/household": "business", "solaredge/lapsed": "business"})
     config = uvicorn.Config(sandbox.app, port=0, access_log=False, log_config=None, **SERVER_OPTIONS)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

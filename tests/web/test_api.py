@@ -110,10 +110,12 @@ async def test_a_connection_comes_and_goes(house: House, browser: Browser) -> No
     assert (await browser.get(address)).status_code == 404
 
 
+VERBS = ("fetch", "test", "refresh", "pause", "resume")
 UNFIT: tuple[tuple[dict[str, object], str], ...] = (
     ({"vendor": "nobody", "fields": {}}, "`vendor` must be one of"),
     ({"vendor": None, "fields": {}}, '"field":"body.vendor"'),
-    ({"fields": {}}, '"problem":"is missing"'),
+    ({"fields": {}}, "Send `connection`, or `vendor` and `fields`."),
+    ({"vendor": "VENDOR", "way": "magic", "fields": {}}, "`way` must be one of: fleet_key"),
     ({"vendor": "VENDOR", "fields": {}}, "`fields` lacks: api_key"),
     ({"vendor": "VENDOR", "plan": "gold", "fields": {"api_key": "x"}}, "no such plan"),
     ({"vendor": "VENDOR", "fields": {"api_key": "a\u0000b"}}, "cannot be typed"),
@@ -176,13 +178,19 @@ async def test_nobody_reads_another_organizations_things(house: House, browser: 
             ("GET", f"/sites/{real}/day.csv"),
             ("GET", f"/connections/{real}/remove"),
             ("POST", f"/connections/{real}/remove"),
-            ("POST", f"/connections/{real}/fetch"),
+            *(("GET", f"/connections/{real}{part}") for part in ("", "/reconnect", "/move", "/disconnect")),
+            *(("POST", f"/connections/{real}/{verb}") for verb in VERBS),
+            *(("POST", f"/api/v1/connections/{real}/{verb}") for verb in ("fetch", "test", "pause", "resume")),
+            ("GET", f"/api/v1/connections/{real}/detail"),
+            *((method, f"/api/v1/apps/{real}") for method in ("GET", "DELETE")),
+            *(("GET", f"/apps/{real}{part}") for part in ("", "/remove")),
+            ("POST", f"/apps/{real}/remove"),
         ):
             theirs = await browser.call(method, path)
             nobodys = await browser.call(method, path.replace(str(real), str(uuid4())))
             assert (theirs.status_code, theirs.text) == (404, nobodys.text), path
             asked += 1
-    assert asked == 24
+    assert asked == 60
     assert "Secret" not in (await browser.get("/")).text + (await browser.get("/connections")).text
 
 
@@ -219,6 +227,16 @@ async def test_the_description_is_for_people_who_signed_in(house: House, browser
         "/api/v1/connections",
         "/api/v1/connections/test",
         "/api/v1/connections/{connection}",
+        "/api/v1/connections/{connection}/meanwhile",
+        *(
+            f"/api/v1/connections/{{connection}}/{verb}"
+            for verb in ("detail", "fetch", "pause", "resume", "test", "reconnect")
+        ),
+        "/api/v1/apps",
+        "/api/v1/apps/{app}",
+        "/api/v1/budget",
+        "/api/cron/collect",
+        *(f"/api/oauth/{{vendor}}/{verb}" for verb in ("authorize", "callback", "paste", "refresh", "disconnect")),
     }
     undescribed = [
         f"{method} {path}"

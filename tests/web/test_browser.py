@@ -101,7 +101,10 @@ async def test_connecting_and_reading_with_scripts(served: House, chromium: Chro
     key = account.credentials["api_key"]
     async with visiting(chromium, served, viewport={"width": 1280, "height": 900}) as (page, complaints):
         await page.click("text=Connect a vendor")
+        await page.fill("#q", "solar")
+        await page.wait_for_function("() => document.querySelectorAll('li.vendor').length === 1")
         await page.click("li.vendor a")
+        await page.click("text=Fleet Access key")
         await page.fill("#field-api_key", f" {key}\t")
         await page.click("button[value=test]")
         await page.wait_for_selector("[data-result=found]")
@@ -110,8 +113,8 @@ async def test_connecting_and_reading_with_scripts(served: House, chromium: Chro
         await page.click("button[data-reveal]")
         assert await page.get_attribute("#field-api_key", "type") == "text"
         await page.click("button[value=save]")
-        await page.wait_for_url("**/connections?added=1*")
-        assert await page.locator("li.connection").count() == 1
+        await page.wait_for_url("**/connections/*?connected=1")
+        assert "The first look found 1 site" in await page.inner_text("[data-told]")
         assert key not in await page.content()
 
         # Ten calls a minute are not enough for two tests and a first fetch.
@@ -176,6 +179,9 @@ async def test_phones_never_scroll_sideways(served: House, chromium: Chromium, s
             "/connections",
             "/connections/new",
             f"/connections/new?vendor={row.key}",
+            f"/connections/new?vendor={row.key}&way=fleet_key",
+            f"/apps/new?vendor={row.key}",
+            "/apps",
             "/nowhere",
         ):
             await page.goto(path)

@@ -82,7 +82,9 @@ def test_cards_put_what_cannot_be_used_last() -> None:
     shown = forms.cards({s.key: s for s in (gone, soon, SPEC)})
     assert [(c.label, c.usable) for c in shown] == [("Acme", True), ("Zebra", True), ("Aardvark", False)]
     assert "1 Mar 2027" in shown[1].note
-    assert shown[0].auth == "API key"
+    assert shown[0].asks == ("API key: API key",), shown[0].asks
+    assert [c.label for c in forms.cards({s.key: s for s in (gone, soon, SPEC)}, " zeb ")] == ["Zebra"]
+    assert forms.cards({SPEC.key: SPEC}, "acme nothing") == ()
 
 
 @pytest.mark.parametrize(

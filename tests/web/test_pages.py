@@ -170,8 +170,8 @@ async def test_connections(house: House, browser: Browser, owner: Scope) -> None
     for value in house.account("lapsed").credentials.values():
         assert value not in page.text
     fetch = await browser.post(f"/connections/{connection}/fetch")
-    assert fetch.headers["location"].startswith("/connections?fetched=")
-    assert "will start as soon as the quota allows" in (await browser.get(fetch.headers["location"].split("#")[0])).text
+    assert fetch.headers["location"].startswith(f"/connections/{connection}?fetched=")
+    assert "will start as soon as the quota allows" in (await browser.get(fetch.headers["location"])).text
 
     ask = await browser.get(f"/connections/{connection}/remove")
     assert "This deletes at once, and for good" in ask.text
@@ -188,12 +188,17 @@ async def test_connecting_step_by_step(house: House, browser: Browser) -> None:
     key = account.credentials["api_key"]
     spec = house.runtime.vendors.specs[account.vendor]
     assert f'href="/connections/new?vendor={spec.key}"' in (await browser.get("/connections/new")).text
-    form = await browser.get(f"/connections/new?vendor={spec.key}")
+    ways = words((await browser.get(f"/connections/new?vendor={spec.key}")).text)
+    assert "How do you want to prove that the data is yours?" in ways
+    for way in spec.ways:
+        assert way.label in ways
+        assert way.note in ways
+    form = await browser.get(f"/connections/new?vendor={spec.key}&way={account.way}")
     told = words(form.text)
     for text in (
         spec.ways[0].where_to_find,
         spec.ways[0].fields[0].help,
-        spec.plans[1].note,
+        spec.ways[0].plans[1].note,
         "documented",
         "assumed by us",
     ):
@@ -220,7 +225,9 @@ async def test_connecting_step_by_step(house: House, browser: Browser) -> None:
     assert "It works" in bit.text
 
     saved = await browser.post("/connections/new", do="save", **entered | {"field-api_key": key})
-    assert saved.headers["location"].startswith("/connections?added=1#connection-")
+    assert re.fullmatch(r"/connections/[0-9a-f-]{36}\?connected=1", saved.headers["location"])
+    told = words((await browser.get(saved.headers["location"])).text)
+    assert "Connected. The first look found 1 site with 4.0 kWp. Readings follow within a minute." in told
     assert "Waiting for the first site" in (await browser.get("/")).text
     again = await browser.post("/connections/new", do="save", **entered | {"field-api_key": key})
     assert (again.status_code, "connected already" in again.text) == (422, True)
@@ -239,7 +246,7 @@ async def test_hostile_names_stay_text(house: House, browser: Browser, owner: Sc
     await house.run(owner, "update connections set state = 'degraded'")
     address = site_address((await browser.get("/")).text, "Rua do Almada")
     places = ["/", *(address + part for part in ("", "/devices", "/meters"))]
-    places += ["/connections", f"/connections/{connection}/remove"]
+    places += ["/connections", f"/connections/{connection}", f"/connections/{connection}/remove"]
     for payload in PAYLOADS:
         for table, column in HOSTILE:
             await house.run(owner, f"update {table} set {column} = %s", payload)  # noqa: S608 - names from above

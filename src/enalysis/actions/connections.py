@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from enalysis.actions import grants
+from enalysis.actions import grants, meanwhile
 from enalysis.actions.apps import way_of
-from enalysis.actions.grants import read_refusal
+from enalysis.actions.grants import read_refusal, refuse_simulated
 from enalysis.actions.vendors import Login, Vendors, keys_of
 from enalysis.connectors import oauth
 from enalysis.connectors.base import Auth, Check, Spec, Way
@@ -113,6 +113,7 @@ async def enter_again(
     scope.allow(Role.ADMIN)
     async with db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
+    refuse_simulated(found)
     spec = vendors.spec(found.vendor)
     way = spec.way(found.way)
     if app is not None:
@@ -200,10 +201,13 @@ async def disconnect(scope: Scope, db: Database, vendors: Vendors, connection: U
 
 
 async def remove(scope: Scope, db: Database, vendors: Vendors, connection: UUID, now: datetime) -> None:
-    """Disconnect, and delete the devices and their readings; sites stay. Raises NotFound."""
+    """Disconnect, and delete the devices and their readings; sites stay, but for simulated ones. Raises NotFound."""
     scope.allow(Role.ADMIN)
     async with db.org(scope) as conn:
         found = await connections.find_connection(scope, conn, connection)
+    await meanwhile.end(scope, db, vendors, connection, now)
+    if found.sandbox:
+        return
     revocation = await grants.wipe(scope, db, vendors, found, now)
     async with db.org(scope) as conn:
         await connections.remove_connection(scope, conn, connection)

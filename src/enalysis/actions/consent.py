@@ -123,6 +123,7 @@ async def begin(
         if held.vendor != vendor:
             msg = "no such connection"
             raise NotFound(msg)
+        grants.refuse_simulated(held)
     redirect_uri = _redirect(vendors, spec, card, public_url, pasted=pasted)
     state, verifier = oauth.new_state(), oauth.new_verifier() if card.pkce else None
     sealed = None if verifier is None else await vendors.seal_text(scope, found.id, _VERIFIER, verifier)

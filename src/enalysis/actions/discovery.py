@@ -35,7 +35,7 @@ async def apply_found(
     for found in batch.sites or ():
         site = known[found.ref].site_id
         if found.zone is not None:
-            site = await _set_site(scope, conn, connection.id, site, found, now)
+            site = await _set_site(scope, conn, connection, site, found, now)
         await _add_streams(scope, conn, spec, connection.id, site, found.ref, (), backfill_days, now)
     known = {v.ref: v for v in await sites.list_vendor_sites(scope, conn, connection.id)}
     by_site: dict[str, list[FoundDevice]] = {}
@@ -51,7 +51,7 @@ async def apply_found(
 
 
 async def _set_site(
-    scope: Scope, conn: Conn, connection: UUID, site: UUID | None, found: FoundSite, now: datetime
+    scope: Scope, conn: Conn, connection: Connection, site: UUID | None, found: FoundSite, now: datetime
 ) -> UUID:
     assert found.zone is not None  # noqa: S101 - told by the caller one line above
     row = Site(
@@ -62,11 +62,12 @@ async def _set_site(
         found.latitude,
         found.longitude,
         found.capacity_wp,
+        sandbox=connection.sandbox,
     )
     if site is None:
         await sites.add_site(scope, conn, row, now)
-        await sites.map_vendor_site(scope, conn, connection, found.ref, row.id)
-        await connections.add_event(scope, conn, connection, row.id, "discovered", f"{found.name} discovered", now)
+        await sites.map_vendor_site(scope, conn, connection.id, found.ref, row.id)
+        await connections.add_event(scope, conn, connection.id, row.id, "discovered", f"{found.name} discovered", now)
     else:
         await sites.fill_site(scope, conn, row)
     return row.id

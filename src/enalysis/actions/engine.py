@@ -15,10 +15,11 @@ _PER_TICK = 5000
 Defer = Callable[[Conn, Claimed, bool], Awaitable[None]]
 
 
-async def tick(db: Database, defer: Defer, now: datetime) -> int:
+async def tick(db: Database, defer: Defer, now: datetime, per_tick: int = _PER_TICK) -> int:
     """Claim due streams and defer a job for each batch; claim and job commit together or not at all.
 
     Live polls go first; a connection whose live batch runs gets its history later. One engine ticks at a time.
+    Args: per_tick: the most streams claimed at once of either kind.
     Returns: how many batches were handed on.
     """
     async with db.engine() as conn:
@@ -27,7 +28,7 @@ async def tick(db: Database, defer: Defer, now: datetime) -> int:
             return 0
         handed = 0
         for backfill in (False, True):
-            claimed = await streams.claim_due(conn, now, LEASE_S, _PER_TICK, PER_BATCH, backfill=backfill)
+            claimed = await streams.claim_due(conn, now, LEASE_S, per_tick, PER_BATCH, backfill=backfill)
             for batch in claimed:
                 await defer(conn, batch, backfill)
             handed += len(claimed)

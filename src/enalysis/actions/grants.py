@@ -56,6 +56,13 @@ def first_look(found: Check | None, trouble: VendorError | None) -> tuple[str, s
     return "first_look", f"The first look found {told}."
 
 
+def refuse_simulated(connection: Connection) -> None:
+    """Let nobody sign in at a simulated connection: it would never use what is real. Raises Refused."""
+    if connection.sandbox:
+        msg = f"{connection.name} is simulated and has no sign-in: sign in at the connection that it stands in for"
+        raise Refused(msg)
+
+
 async def begin_streams(scope: Scope, conn: Conn, spec: Spec, connection: UUID, now: datetime) -> None:
     """Add the streams that find a connection's sites; the others follow from what they find."""
     for stream in spec.streams:
@@ -91,6 +98,8 @@ async def save(
     if connection is not None and target is None:
         msg = "no such connection"
         raise NotFound(msg)
+    if target is not None:
+        refuse_simulated(target)
     if target is not None and subject and target.subject_mark and target.subject_mark != subject:
         msg = (
             f"this is another account at {spec.label} than the one {target.name!r} reads from; nothing was changed."
@@ -115,7 +124,8 @@ async def save(
         if twin is None:
             await _put(scope, conn, spec, made, fresh, subject, now)
             kind, text = ("connected", "connected") if target is None else ("reconnected", "signed in anew")
-            await connections.add_event(scope, conn, made, None, kind, f"{target.name if target else name} {text}", now)
+            called = target.name if target else name or spec.label
+            await connections.add_event(scope, conn, made, None, kind, f"{called} {text}", now)
     if twin is not None:
         return await save(scope, db, vendors, spec, way, app, grant, name, twin.id, now)
     return made

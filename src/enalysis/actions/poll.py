@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from enalysis.actions import faults, schedule
+from enalysis.actions import faults, meanwhile, schedule
 from enalysis.actions.discovery import apply_found
 from enalysis.actions.faults import Report
 from enalysis.actions.rollup import roll_up
@@ -15,8 +15,8 @@ from enalysis.actions.vendors import Client, Vendors
 from enalysis.connectors.base import Batch, Spec, Stream, Subject
 from enalysis.core import coverage
 from enalysis.core.access import Scope
+from enalysis.core.coverage import Slot
 from enalysis.core.errors import (
-    AppFault,
     GrantDead,
     Locked,
     LoginNeeded,
@@ -26,12 +26,11 @@ from enalysis.core.errors import (
     Retired,
     Unavailable,
     VendorError,
-    WaitingForVendor,
 )
 from enalysis.core.intervals import Window, floor_time
 from enalysis.core.metrics import Quality
 from enalysis.core.readings import Sifted, sift
-from enalysis.store import connections, readings, sites, streams
+from enalysis.store import connections, readings, sites, streams, twins
 from enalysis.store.connections import Connection
 from enalysis.store.partitions import Partitions
 from enalysis.store.pool import Conn, Database
@@ -44,12 +43,10 @@ _log = logging.getLogger(__name__)
 # A first live poll looks half a day back; an outage is caught up in pieces of at most two days a poll.
 _FIRST_LOOK = timedelta(hours=12)
 _CATCH_UP = timedelta(days=2)
-# After so many failures of the vendor in a row the rest of the batch is left for later.
-_GIVE_UP_AFTER = 3
+# The slowest gateways report every six hours: after twice that, what a vendor leaves out it does not have yet.
+_SILENT_FOR = timedelta(hours=12)
 # How many pieces of history one job fetches before live polls get their turn again.
 _PIECES = 12
-# What is wrong with the account or the app is wrong for every stream: the rest of the batch is left.
-_STOPS_ALL = LoginNeeded | Retired | AppFault | Locked | WaitingForVendor
 
 
 @dataclass(slots=True)
@@ -92,15 +89,21 @@ async def poll(scope: Scope, deps: Deps, connection: UUID, stream_ids: Sequence[
             visit = _Visit(scope, deps, found, spec, client, report)
             while waiting and report.stopped is None:
                 await _poll_one(visit, waiting.pop(0))
+            if report.ok and found.state != "healthy":
+                # Before the state says so: where we are stopped in between, the next poll does it again.
+                await meanwhile.go_live(scope, deps.db, found, spec.label, deps.clock())
             await faults.settle(scope, deps.db, found, spec, client, report, deps.clock())
     except (NotFound, Refused):
         # Disconnected, paused or removed meanwhile: nothing is asked of the vendor any more.
         return await _let_go(scope, deps, stream_ids, report)
+    except Unavailable as away:
+        # Only the simulators can be away before anything was asked: they do not start.
+        report.stopped, report.resume_at = away, faults.resume_at(away, deps.clock())
     left = {r.id for r in waiting}
     asked = [r for r in rows if r.id not in left]
     await schedule.plan_next(scope, deps.db, found, spec, asked, deps.clock())
-    if report.stopped is not None:
-        await schedule.postpone(scope, deps.db, waiting, report.stopped, deps.clock())
+    if report.resume_at is not None:
+        await schedule.postpone(scope, deps.db, waiting, report.resume_at)
     await roll_up(scope, deps.db, connection)
     return report
 
@@ -116,15 +119,19 @@ async def backfill(scope: Scope, deps: Deps, connection: UUID, stream_ids: Seque
     try:
         async with deps.vendors.client(scope, found, Caller.BACKFILL) as client:
             await _backfill_all(_Visit(scope, deps, found, spec, client, report), rows)
+            if isinstance(report.stopped, Locked):
+                await faults.settle(scope, deps.db, found, spec, client, report, deps.clock())
     except (NotFound, Refused):
         return await _let_go(scope, deps, stream_ids, report)
+    except Unavailable as away:
+        report.stopped, report.resume_at = away, faults.resume_at(away, deps.clock())
     if report.stopped is not None:
         until = faults.resume_at(report.stopped, deps.clock())
         async with deps.db.org(scope) as conn:
             await streams.postpone_backfill(scope, conn, stream_ids, until)
     async with deps.db.org(scope) as conn:
         await streams.release(scope, conn, stream_ids)
-        if isinstance(report.stopped, _STOPS_ALL):
+        if isinstance(report.stopped, faults.STOPS) and not isinstance(report.stopped, QuotaSpent | Locked):
             # Whether the account is dead is for its live streams to find out: they are asked now.
             plain = [s.name for s in spec.streams if s.subject is Subject.CONNECTION]
             await streams.set_due_by_name(scope, conn, connection, "", plain, deps.clock())
@@ -186,7 +193,7 @@ async def _poll_one(visit: _Visit, row: StreamRow) -> None:
         await _note_failure(visit, row, error, now)
         return
     visit.report.ok += 1
-    await _store(visit, row, stream, batch, now, live_from=None if window is None else window.start)
+    await _store(visit, row, stream, batch, now, live=window)
 
 
 async def _backfill_one(visit: _Visit, row: StreamRow) -> StreamRow:
@@ -202,10 +209,10 @@ async def _backfill_one(visit: _Visit, row: StreamRow) -> StreamRow:
             batch = await visit.client.connector.fetch(row.name, row.subject, window, now)
         except VendorError as error:
             next_at = faults.resume_at(error, now)
-            if isinstance(error, QuotaSpent | _STOPS_ALL):
+            if isinstance(error, faults.STOPS):
                 visit.report.stopped = error
         else:
-            if await _store(visit, row, stream, batch, now, live_from=None):
+            if await _store(visit, row, stream, batch, now, live=None):
                 at = window.start
             next_at = now if at > row.backfill_until else None
     async with visit.deps.db.org(visit.scope) as conn:
@@ -239,16 +246,17 @@ async def _note_failure(visit: _Visit, row: StreamRow, error: VendorError, now: 
             fault_text=error.message,
             wait_until=wait,
         )
-    in_a_row = visit.report.failed[-_GIVE_UP_AFTER:]
-    vendor_away = len(in_a_row) == _GIVE_UP_AFTER and all(isinstance(e, Unavailable) for _, e in in_a_row)
-    # Where another stream just got an answer, a refusal is about this stream only: its plan, most likely.
-    alone = isinstance(error, LoginNeeded) and not isinstance(error, GrantDead) and visit.report.ok > 0
-    if (isinstance(error, QuotaSpent | _STOPS_ALL) and not alone) or (vendor_away and not visit.report.ok):
-        visit.report.stopped = error
+    # Where another stream just got an answer, a refusal is about this stream only: its plan or its endpoint. And
+    # that the list of sites is gone says nothing of the sites: they are asked next.
+    alone = isinstance(error, LoginNeeded | Retired) and not isinstance(error, GrantDead) and visit.report.ok > 0
+    alone = alone or (isinstance(error, Retired) and not row.subject)
+    # A vendor that is away stops nothing here: its circuit breaker lets no call through, and costs no time.
+    if isinstance(error, faults.STOPS) and not alone:
+        visit.report.stopped, visit.report.resume_at = error, wait
 
 
 async def _store(
-    visit: _Visit, row: StreamRow, stream: Stream, batch: Batch, now: datetime, *, live_from: datetime | None
+    visit: _Visit, row: StreamRow, stream: Stream, batch: Batch, now: datetime, *, live: Window | None
 ) -> bool:
     """Store a fetch in one transaction; False where some of it belongs to devices nobody has discovered yet."""
     scope, db = visit.scope, visit.deps.db
@@ -257,6 +265,8 @@ async def _store(
     answered = _believed(batch.answered, found, visit.client.http.clock_ahead_s)
     await visit.deps.partitions.ensure(db, [s.at for s in found.samples] + [i.start for i in found.intervals])
     async with db.org(scope) as conn:
+        if visit.connection.sandbox:
+            await twins.hold_twin(scope, conn, visit.connection.id)
         if batch.sites is not None or batch.devices is not None:
             await apply_found(
                 scope,
@@ -275,17 +285,18 @@ async def _store(
             # Their slots stay unanswered and the cursor stays: discovery runs now, the next poll brings them.
             finders = [s.name for s in visit.spec.streams if s.subject is Subject.SITE and s.step_s is None]
             await streams.set_due_by_name(scope, conn, visit.connection.id, row.subject, finders, now)
-        elif answered is not None and stream.step_s is not None and row.site_id is not None:
+        elif stream.step_s is not None and row.site_id is not None:
             zone = ZoneInfo((await sites.find_site(scope, conn, row.site_id)).zone)
-            what.coverage = [(row.id, stream.step_s, run) for run in _runs(answered, stream.step_s, zone, found)]
-            if live_from is not None:
-                what.cursors = [(row.id, answered.end)]
+            _settle_slots(what, row, stream.step_s, zone, answered, found, _passed(live, answered, now))
+            if live is None:
+                # History has a cursor of its own.
+                what.cursors = []
         done = await readings.ingest(scope, conn, what, now)
         await connections.add_rejected(scope, conn, visit.connection.id, found.rejected, now)
-        if live_from is not None or stream.subject is Subject.CONNECTION or stream.step_s is None:
+        if live is not None or stream.subject is Subject.CONNECTION or stream.step_s is None:
             await streams.set_polled(scope, conn, row.id, now, ok=True, fault=None, fault_text=None, wait_until=None)
-        if live_from is not None and row.backfill_at is None and row.backfill_until is not None and not strangers:
-            await streams.set_backfill(scope, conn, row.id, row.backfill_until, live_from, now)
+        if live is not None and row.backfill_at is None and row.backfill_until is not None and not strangers:
+            await streams.set_backfill(scope, conn, row.id, row.backfill_until, live.start, now)
     visit.report.intervals += done.intervals_new
     visit.report.samples += done.samples_new
     visit.report.quarantined += len(found.rejected)
@@ -293,7 +304,8 @@ async def _store(
 
 
 def _rows(found: Sifted, numbers: dict[str, int], visit: _Visit) -> Ingest:
-    mark = Quality.SANDBOX if visit.deps.vendors.sandbox else Quality.MEASURED
+    simulated = visit.deps.vendors.sandbox or visit.connection.sandbox
+    mark = Quality.SANDBOX if simulated else Quality.MEASURED
     return Ingest(
         [
             SampleRow(numbers[s.device], s.at, s.values, s.quality | mark, s.extra)
@@ -318,6 +330,37 @@ def _believed(answered: Window | None, found: Sifted, clock_ahead_s: float | Non
     told = max((i.end for i in found.intervals), default=answered.start)
     end = min(answered.end, told)
     return Window(answered.start, end) if end > answered.start else None
+
+
+def _passed(live: Window | None, answered: Window | None, now: datetime) -> Window | None:
+    """Return the slots of a piece of catching up that are passed over: long past, and the vendor says nothing.
+
+    Some vendors leave out what they do not have instead of saying so. Newer data must not wait for it.
+    """
+    if live is None or live.end > now - _SILENT_FOR:
+        return None
+    start = live.start if answered is None else answered.end
+    return Window(start, live.end) if start < live.end else None
+
+
+def _settle_slots(
+    what: Ingest,
+    row: StreamRow,
+    step_s: int,
+    zone: ZoneInfo,
+    answered: Window | None,
+    found: Sifted,
+    passed: Window | None,
+) -> None:
+    """Note what became of each slot, and move the cursor behind what was answered or passed over."""
+    if answered is not None:
+        what.coverage += [(row.id, step_s, run) for run in _runs(answered, step_s, zone, found)]
+        what.cursors = [(row.id, answered.end)]
+    if passed is not None:
+        stored = {i.start for i in found.intervals}
+        skipped = coverage.runs(passed, step_s, zone, stored, otherwise=Slot.RETRYING)
+        what.coverage += [(row.id, step_s, run) for run in skipped]
+        what.cursors = [(row.id, passed.end)]
 
 
 def _runs(answered: Window, step_s: int, zone: ZoneInfo, found: Sifted) -> list[coverage.Run]:

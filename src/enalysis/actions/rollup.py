@@ -1,6 +1,7 @@
 """Recompute a site's quarters and days wherever its readings changed."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -41,6 +42,8 @@ async def _roll_up_day(scope: Scope, conn: Conn, site: UUID, day: date) -> None:
     rows = await rollups.read_intervals(scope, conn, {s.device for s in sources}, window)
     finer = coarser(rows.get(_FINE_S, {}), _FINE_S, _QUARTER_S)
     quarters = _quarters(filled(rows.get(_QUARTER_S, {}), finer), window, meters, sources, place_of(found))
+    if found.sandbox:
+        quarters = [(start, replace(flows, quality=flows.quality | Quality.SANDBOX)) for start, flows in quarters]
     whole = join(rows.get(_DAY_S, {}).get(window.start, {}), meters, sources, window.start, dark=False)
     await rollups.write_quarters(scope, conn, site, window, quarters)
     await rollups.write_day(scope, conn, site, _day(day, window, quarters, whole, letters))

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -20,7 +20,8 @@ from enalysis.connectors.oauth import AppKeys, Grant
 from enalysis.connectors.registry import Entry
 from enalysis.connectors.verdicts import Patience
 from enalysis.core.access import Scope
-from enalysis.core.errors import ConfigError, Refused
+from enalysis.core.breaker import Breaker, Circuit, host_breaker
+from enalysis.core.errors import ConfigError, EnalysisError, Refused, Unavailable
 from enalysis.egress import Egress
 from enalysis.store import accounts, apps, connections
 from enalysis.store.connections import Connection
@@ -61,7 +62,8 @@ class Login:
     """Whose credential a client speaks with, before it is one of a saved connection.
 
     Attributes:
-        account: the key of the quotas it spends. fields: what the connector is built from.
+        account: the key of the quotas it spends. fields: what the connector is built from. proven: the token
+            got an answer since it was given.
     """
 
     spec: Spec
@@ -70,6 +72,26 @@ class Login:
     fields: Mapping[str, str] = field(repr=False)
     connection: UUID | None = None
     token: TokenSource | None = None
+    proven: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Where a client's calls go, and what lets them out."""
+
+    origin: str
+    egress: Egress
+
+
+class Host(Protocol):
+    """The simulated vendors at which a connection that waits for the real one may look around as a guest."""
+
+    @property
+    def word(self) -> str:
+        """Return what a guest says in place of every secret."""
+
+    async def origin(self) -> str:
+        """Return where they answer now. Raises EnalysisError where they do not start."""
 
 
 class Vendors:
@@ -84,6 +106,7 @@ class Vendors:
         clock: Callable[[], datetime],
         sandbox_url: str | None,
         operator_apps: Mapping[str, OperatorApp] | None = None,
+        host: Host | None = None,
     ) -> None:
         self._entries = entries
         self._db = db
@@ -91,16 +114,25 @@ class Vendors:
         self._egress = egress
         self._clock = clock
         self._sandbox_url = sandbox_url
+        self._host = host
         self.operator_apps = dict(operator_apps or {})
         self.tokens = Tokens(db, self, self.exchange, clock)
         # What a vendor asked of an account (a pause, fewer repeats) outlives one poll's client.
         self._patience: dict[str, Patience] = {}
+        # Which accounts and hosts do not answer, as far as this process saw it.
+        self._circuits: dict[tuple[str, str], Circuit] = {}
+        self._hosts: dict[str, Breaker] = {}
         self.specs: Mapping[str, Spec] = {key: entry.spec for key, entry in entries.items()}
 
     @property
     def sandbox(self) -> bool:
         """Tell whether every vendor is simulated."""
         return self._sandbox_url is not None
+
+    @property
+    def may_simulate(self) -> bool:
+        """Tell whether a connection that waits for its vendor may look around at a simulated one."""
+        return self._host is not None
 
     def spec(self, vendor: str) -> Spec:
         """Return a vendor's card. Raises Refused for a vendor nobody wrote."""
@@ -162,9 +194,17 @@ class Vendors:
 
     @asynccontextmanager
     async def client(self, scope: Scope, connection: Connection, caller: Caller) -> AsyncIterator[Client]:
-        """Open a client of a saved connection. Raises SealBroken where its credential cannot be read."""
+        """Open a client of a saved connection; that of a simulated one can reach nothing but the simulators.
+
+        Raises: SealBroken: its credential cannot be read. Unavailable: the simulators do not start.
+        """
         spec = self.spec(connection.vendor)
         way = spec.way(connection.way)
+        if connection.sandbox:
+            login, line = await self._guest(spec, way, connection)
+            async with self._open(scope, login, caller, line) as opened:
+                yield opened
+            return
         async with self._db.org(scope) as conn:
             sealed = await connections.find_sealed(scope, conn, connection.id)
         login = Login(spec, way, connection.account, {}, connection.id)
@@ -175,7 +215,8 @@ class Vendors:
             kept = Kept.read(await self.unseal_text(scope, connection.id, GRANT, sealed))
             app = await self.app_fields(scope, connection.app_id)
             source = self.tokens.source(scope, connection)
-            login = replace(login, fields={**_without_secrets(app), **kept.fields}, token=source)
+            fields = {**_without_secrets(app), **kept.fields}
+            login = replace(login, fields=fields, token=source, proven=_is_proven(connection))
         async with self._open(scope, login, caller) as opened:
             yield opened
 
@@ -206,30 +247,57 @@ class Vendors:
             egress=self._egress,
             clock=self._clock,
             limits=_TOKEN_LIMITS,
+            circuit=self._circuit(spec, root, account),
         ) as http:
             yield http
 
     def replaced(self, spec: Spec, url: str) -> str:
         """Return an address of a vendor's card, or the sandbox's in its place."""
-        if self._sandbox_url is None:
-            return url
-        return f"{self._sandbox_url.rstrip('/')}/{spec.key}{urlsplit(url).path}"
+        return url if self._sandbox_url is None else _simulated(self._sandbox_url, spec, url)
+
+    async def _guest(self, spec: Spec, way: Way, connection: Connection) -> tuple[Login, _Line]:
+        """Return a guest's login and the only line it may use. Raises Unavailable."""
+        try:
+            if self._host is None:
+                msg = "this server no longer allows simulated vendors"
+                raise Refused(msg)
+            origin = await self._host.origin()
+        except EnalysisError as error:
+            msg = f"{spec.label} cannot be simulated now: {error}. It is tried again by itself."
+            raise Unavailable(msg, vendor=spec.key, operation="simulate") from None
+        word = self._host.word
+        fields = _without_secrets({f.name: word for f in (*way.fields, *(spec.app.fields if spec.app else ()))})
+        login = Login(spec, way, connection.account, fields, connection.id, OneToken(word))
+        # An egress of its own: nothing that speaks to real vendors may ever dial this machine.
+        return login, _Line(_simulated(origin, spec, spec.origin), Egress(origin))
 
     @asynccontextmanager
-    async def _open(self, scope: Scope, login: Login, caller: Caller) -> AsyncIterator[Client]:
+    async def _open(
+        self, scope: Scope, login: Login, caller: Caller, line: _Line | None = None
+    ) -> AsyncIterator[Client]:
         spec = login.spec
+        line = line or _Line(self.replaced(spec, spec.origin), self._egress)
         ledger = self._ledger(scope, spec, login.account, login.connection, caller)
         async with VendorHTTP(
             vendor=spec.key,
             label=spec.label,
-            origin=self.replaced(spec, spec.origin),
+            origin=line.origin,
             ledger=ledger,
-            egress=self._egress,
+            egress=line.egress,
             clock=self._clock,
             patience=self._patience.setdefault(login.account, Patience()),
             tokens=login.token,
+            proven=login.proven,
+            circuit=self._circuit(spec, line.origin, login.account),
         ) as http:
             yield Client(self._entries[spec.key].build(http, login.fields), http, ledger)
+
+    def _circuit(self, spec: Spec, origin: str, account: str) -> Circuit:
+        """Return what everyone who calls this host for this account shares."""
+        # In the sandbox all vendors have one host, and still fail apart.
+        host = f"{spec.key} {urlsplit(origin).netloc}"
+        breaker = self._hosts.setdefault(host, host_breaker())
+        return self._circuits.setdefault((host, account), Circuit(account, breaker))
 
     def _ledger(self, scope: Scope, spec: Spec, account: str, connection: UUID | None, caller: Caller) -> QuotaLedger:
         return QuotaLedger(self._db, scope, connection, spec.key, spec.label, account, caller, self._clock)
@@ -246,6 +314,16 @@ class Vendors:
 def keys_of(app: Mapping[str, str]) -> AppKeys:
     """Return what an app proves itself by at a token endpoint."""
     return AppKeys(app["client_id"], app["client_secret"])
+
+
+def _is_proven(connection: Connection) -> bool:
+    ok, renewed = connection.last_ok_at, connection.refreshed_at
+    return ok is not None and renewed is not None and ok > renewed
+
+
+def _simulated(origin: str, spec: Spec, url: str) -> str:
+    """Return an address of a vendor's card at the simulators."""
+    return f"{origin.rstrip('/')}/{spec.key}{urlsplit(url).path}"
 
 
 def _without_secrets(app: Mapping[str, str]) -> dict[str, str]:

@@ -10,24 +10,32 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from enalysis.cli import output
+from enalysis.cli.budget import budget
 from enalysis.cli.collect import collect
 from enalysis.cli.connection import connection
+from enalysis.cli.connection_consent import authorize, reconnect
+from enalysis.cli.connection_deeds import disconnect, fetch, pause, refresh, resume
 from enalysis.cli.connector import connector
 from enalysis.cli.db import db
 from enalysis.cli.demo import demo
 from enalysis.cli.init import init
+from enalysis.cli.meanwhile import meanwhile
 from enalysis.cli.quota import quota
 from enalysis.cli.run import run, web, worker
 from enalysis.cli.site import site
+from enalysis.cli.vendor_app import vendor_app
 
 _NAME: Final = "enalysis"
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False, add_completion=False
 )
-for _command in (init, demo, run, web, worker, collect, quota):
+for _command in (init, demo, run, web, worker, collect, quota, budget):
     app.command()(_command)
-for _name, _group in {"connection": connection, "site": site, "db": db, "connector": connector}.items():
+for _deed in (authorize, reconnect, refresh, pause, resume, fetch, disconnect, meanwhile):
+    connection.command()(_deed)
+_GROUPS: Final = {"app": vendor_app, "connection": connection, "site": site, "db": db, "connector": connector}
+for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from enalysis.actions import poll
-from enalysis.actions.faults import Report
+from enalysis.actions.collect import Tally
 from enalysis.cli import output
 from enalysis.cli.connection import LIST
 from enalysis.cli.session import Organization, Session, pick, run, session
@@ -33,36 +33,13 @@ _ONLY_ITS_SITES: Final = ("reauth_required", "vendor_api_retired")
 _ENDS_A_TURN: Final[tuple[type[Exception], ...]] = (EnalysisError, *bootstrap.AWAY)
 
 
-@dataclass(slots=True)
-class Outcome:
+@dataclass(slots=True, kw_only=True)
+class Outcome(Tally):
     """How a connection fared; `wanted` are the streams that were due, `open` those nobody could ask yet."""
 
     connection: Connection
     wanted: set[int] = field(default_factory=set)
     open: set[int] = field(default_factory=set)
-    ok: int = 0
-    samples: int = 0
-    intervals: int = 0
-    failures: list[str] = field(default_factory=list)
-    held: QuotaSpent | None = None
-    why: str = ""
-
-    @property
-    def status(self) -> str:
-        """Return success, error or skipped."""
-        if self.failures:
-            return "error"
-        return "success" if self.ok else "skipped"
-
-    @property
-    def error(self) -> str | None:
-        """Return what went wrong, or why nothing was asked; None where all is well."""
-        if self.failures:
-            more = len(self.failures) - 1
-            return self.failures[0] + (f" (and {count(more, 'more failure')})" if more else "")
-        if self.ok:
-            return None
-        return self.why if self.held is None else self.held.message
 
 
 def collect(
@@ -94,7 +71,7 @@ async def _collect(
         if connection is not None:
             meant = pick("connection", [(each.id, each.name) for each in found], connection, LIST)
             found = [each for each in found if each.id == meant]
-        outcomes = [Outcome(each) for each in found]
+        outcomes = [Outcome(connection=each) for each in found]
         with output.progress() as bars:
             turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -173,22 +150,11 @@ class _Rounds:
         for at in range(0, len(pending), _STEP):
             step = [row.id for row in pending[at : at + _STEP]]
             report = await poll.poll(opened.scope, opened.runtime.deps, outcome.connection.id, step)
-            self._note(report)
+            outcome.note(report)
             self._bars.advance(bar, len(step))
             if report.stopped is not None:
                 return report.stopped
         return None
-
-    def _note(self, report: Report) -> None:
-        outcome = self._outcome
-        outcome.ok += report.ok
-        outcome.samples += report.samples
-        outcome.intervals += report.intervals
-        for _, error in report.failed:
-            if isinstance(error, QuotaSpent):
-                outcome.held = error
-            else:
-                outcome.failures.append(output.sentence_of(error))
 
     async def _waited(self, stopped: VendorError) -> bool:
         """Wait with --wait until a short quota turns; False where nobody may or need wait."""

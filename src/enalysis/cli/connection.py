@@ -11,6 +11,7 @@ from enalysis.actions import connections as actions
 from enalysis.cli import credential, output
 from enalysis.cli.quota import CHOSEN
 from enalysis.cli.session import Organization, Session, pick, run, session
+from enalysis.cli.vendor_app import app_for
 from enalysis.connectors.base import Check
 from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.errors import LoginNeeded, VendorError
@@ -18,7 +19,6 @@ from enalysis.queries.connections import connections
 from enalysis.queries.shapes import ConnectionRow
 from enalysis.runtime import Runtime
 from enalysis.store.connections import Connection, find_connection, list_connections
-from enalysis.store.quotas import Caller
 from enalysis.web.formats import age, until
 from enalysis.web.forms import check_words
 
@@ -27,10 +27,13 @@ Which = Annotated[
     str | None,
     typer.Argument(metavar="CONNECTION", help="A saved connection: its name or id, or how either begins."),
 ]
+Name = Annotated[str, typer.Option("--name", help="What to call it; the vendor's name if left out.")]
+Saved = Annotated[str, typer.Argument(metavar="CONNECTION", help="Its name or id, or how either begins.")]
 _VENDORS = ", ".join(
     f"{key} {w.key} ({', '.join(f.name for f in w.fields)})"
     for key, e in sorted(CONNECTORS.items())
     for w in e.spec.ways
+    if w.fields
 )
 
 connection = typer.Typer(help="Connect vendor accounts, test them and watch them.", no_args_is_help=True)
@@ -40,8 +43,9 @@ connection = typer.Typer(help="Connect vendor accounts, test them and watch them
 def add(
     vendor: credential.Vendor,
     *,
-    name: Annotated[str, typer.Option("--name", help="What to call it; the vendor's name if left out.")] = "",
+    name: Name = "",
     way: credential.WayKey = None,
+    app: credential.AppKey = None,
     plan: credential.PlanKey = None,
     given: credential.Given = None,
     files: credential.Files = None,
@@ -50,7 +54,7 @@ def add(
 ) -> None:
     """Test a credential inside its quota, say what it sees, seal and save it."""
     entered = credential.enter(vendor, way, plan, given, files)
-    run(_add(entered, name, organization, as_json=as_json))
+    run(_add(entered, name, app, organization, as_json=as_json))
 
 
 @connection.command("test")
@@ -61,6 +65,7 @@ def try_out(
         str | None, typer.Option("--vendor", metavar="VENDOR", help="Test a credential that is not saved.")
     ] = None,
     way: credential.WayKey = None,
+    app: credential.AppKey = None,
     plan: credential.PlanKey = None,
     given: credential.Given = None,
     files: credential.Files = None,
@@ -69,14 +74,14 @@ def try_out(
 ) -> None:
     """Ask the vendor whether a saved credential works, or one that is not saved; nothing is stored."""
     if vendor is None:
-        if way or plan or given or files:
+        if way or app or plan or given or files:
             raise typer.BadParameter("a saved connection brings its own credential and plan", param_hint="--vendor")
         run(_test_saved(which, organization, as_json=as_json))
         return
     if which is not None:
         raise typer.BadParameter("name a saved connection or a vendor, not both", param_hint="--vendor")
     entered = credential.enter(vendor, way, plan, given, files)
-    run(_test_unsaved(entered, organization, as_json=as_json))
+    run(_test_unsaved(entered, app, organization, as_json=as_json))
 
 
 @connection.command("list")
@@ -87,7 +92,7 @@ def show(*, organization: Organization = None, as_json: output.AsJSON = False) -
 
 @connection.command()
 def remove(
-    which: Annotated[str, typer.Argument(metavar="CONNECTION", help="Its name or id, or how either begins.")],
+    which: Saved,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     organization: Organization = None,
@@ -117,7 +122,9 @@ def answer(vendor: str, found: Check | None) -> dict[str, object]:
     }
 
 
-async def _add(entered: credential.Entered, name: str, organization: str | None, *, as_json: bool) -> None:
+async def _add(
+    entered: credential.Entered, name: str, app: str | None, organization: str | None, *, as_json: bool
+) -> None:
     async with session(organization) as opened:
         runtime = opened.runtime
         with output.busy(f"Testing the credential at {entered.spec.label}, and saving it"):
@@ -130,6 +137,7 @@ async def _add(entered: credential.Entered, name: str, organization: str | None,
                 way=entered.way.key,
                 plan=entered.plan,
                 fields=entered.fields,
+                app=await app_for(opened, entered.spec, entered.way, app),
                 now=runtime.clock(),
             )
         async with opened.db.org(opened.scope) as conn:
@@ -158,7 +166,7 @@ def _found(found: Check | None, runtime: Runtime) -> str:
     return "saved, and waiting for the vendor's approval" if found is None else in_words(found, runtime.clock())
 
 
-async def _tested(opened: Session, entered: credential.Entered) -> Check:
+async def _tested(opened: Session, entered: credential.Entered, app: str | None) -> Check:
     runtime = opened.runtime
     return await actions.test(
         opened.scope,
@@ -166,7 +174,7 @@ async def _tested(opened: Session, entered: credential.Entered) -> Check:
         runtime.vendors,
         vendor=entered.spec.key,
         way=entered.way.key,
-        app=None,
+        app=await app_for(opened, entered.spec, entered.way, app),
         plan=entered.plan,
         fields=entered.fields,
         now=runtime.clock(),
@@ -179,21 +187,22 @@ async def _test_saved(which: str | None, organization: str | None, *, as_json: b
         saved = await find(opened, which)
         try:
             with output.busy(f"Testing {saved.name}"):
-                async with runtime.vendors.client(opened.scope, saved, Caller.PERSON) as client:
-                    found = await client.connector.check(runtime.clock())
+                found = await actions.test_saved(opened.scope, opened.db, runtime.vendors, saved.id, runtime.clock())
         except VendorError as error:
-            _tell_refusal(saved.name, saved.vendor, error, as_json=as_json)
+            _tell_refusal(saved.name, saved.vendor, error, f"reconnect {saved.id}", as_json=as_json)
             raise typer.Exit(output.FAILED) from None
         _tell_result(saved.name, saved.vendor, found, runtime.clock(), as_json=as_json)
 
 
-async def _test_unsaved(entered: credential.Entered, organization: str | None, *, as_json: bool) -> None:
+async def _test_unsaved(
+    entered: credential.Entered, app: str | None, organization: str | None, *, as_json: bool
+) -> None:
     async with session(organization) as opened:
         try:
             with output.busy(f"Testing the credential at {entered.spec.label}"):
-                found = await _tested(opened, entered)
+                found = await _tested(opened, entered, app)
         except VendorError as error:
-            _tell_refusal(entered.spec.label, entered.spec.key, error, as_json=as_json)
+            _tell_refusal(entered.spec.label, entered.spec.key, error, f"add {entered.spec.key}", as_json=as_json)
             raise typer.Exit(output.FAILED) from None
         _tell_result(entered.spec.label, entered.spec.key, found, opened.runtime.clock(), as_json=as_json)
 
@@ -211,13 +220,13 @@ def _tell_result(name: str, vendor: str, found: Check, now: datetime, *, as_json
         output.say(f"{name} works: {in_words(found, now)}.")
 
 
-def _tell_refusal(name: str, vendor: str, error: VendorError, *, as_json: bool) -> None:
+def _tell_refusal(name: str, vendor: str, error: VendorError, mend: str, *, as_json: bool) -> None:
     if as_json:
         output.document(answer(vendor, None) | output.problem_of(error))
         return
     output.say(f"Error: {name}: {output.sentence_of(error)}")
     if isinstance(error, LoginNeeded):
-        output.say(f"Next: correct the credential and give it with `enalysis connection add {vendor}`.")
+        output.say(f"Next: correct the credential and give it with `enalysis connection {mend}`.")
 
 
 async def _list(organization: str | None, *, as_json: bool) -> None:
@@ -274,7 +283,7 @@ async def _remove(which: str, organization: str | None, *, yes: bool, as_json: b
     async with session(organization) as opened:
         meant = await find(opened, which)
         if not yes:
-            _confirm(meant)
+            confirm(f"This deletes the credential of {meant.name!r} and every reading that came through it.", "Remove")
         await actions.remove(opened.scope, opened.db, opened.runtime.vendors, meant.id, opened.runtime.clock())
     if as_json:
         output.document({"removed": meant.id, "name": meant.name})
@@ -282,10 +291,11 @@ async def _remove(which: str, organization: str | None, *, yes: bool, as_json: b
         output.say(f"Removed {meant.name!r}: its credential and its readings are deleted. Its sites stay.")
 
 
-def _confirm(meant: Connection) -> None:
+def confirm(consequence: str, deed: str) -> None:
+    """Ask once before something that cannot be undone. Raises BadParameter where nobody is here to be asked."""
     if not (sys.stdin.isatty() and output.people.is_terminal):
         raise typer.BadParameter("nobody is here to be asked: repeat it with --yes", param_hint="--yes")
-    output.say(f"This deletes the credential of {meant.name!r} and every reading that came through it.")
-    if output.people.input("Remove it? Type yes: ").strip().lower() not in ("y", "yes"):
-        output.say("Nothing was removed.")
+    output.say(consequence)
+    if output.people.input(f"{deed} it? Type yes: ").strip().lower() not in ("y", "yes"):
+        output.say("Nothing was changed.")
         raise typer.Exit(output.FAILED)

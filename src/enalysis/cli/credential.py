@@ -11,9 +11,10 @@ import typer
 
 from enalysis import log
 from enalysis.cli import output
+from enalysis.config import load_settings
 from enalysis.connectors.base import Auth, Field, Spec, Way
 from enalysis.connectors.registry import CONNECTORS
-from enalysis.core.errors import Refused
+from enalysis.core.errors import ConfigError, Refused
 
 _LARGEST: Final = 65_536
 _STDIN: Final = "-"
@@ -29,6 +30,14 @@ PlanKey = Annotated[
 WayKey = Annotated[
     str | None,
     typer.Option("--way", metavar="WAY", help="How to prove that the data is yours; the card's first if left out."),
+]
+AppKey = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="APP",
+        help="The app at the vendor to go through: its name or id, how either begins, or `operator`.",
+    ),
 ]
 Given = Annotated[
     list[str] | None,
@@ -60,6 +69,7 @@ def enter(
     """Return what was entered, asking for what is missing. Raises as `find_spec`, `find_way` and `read`."""
     spec = find_spec(vendor)
     chosen = find_way(spec, way)
+    refuse_consent(spec, chosen)
     return Entered(spec, chosen, find_plan(spec, chosen, plan), read(spec, chosen, given, files))
 
 
@@ -89,6 +99,13 @@ def find_plan(spec: Spec, way: Way, key: str | None) -> str:
     return way.plan(key).key
 
 
+def refuse_consent(spec: Spec, way: Way) -> None:
+    """Refuse a way whose proof is given at the vendor. Raises BadParameter saying how to go there."""
+    if way.auth is Auth.OAUTH:
+        hint = f"this way asks for nothing here: `enalysis connection authorize {spec.key}` takes you to {spec.label}"
+        raise typer.BadParameter(hint, param_hint="--way")
+
+
 def variable(field: Field) -> str:
     """Return the name of the environment variable that may hold a secret field."""
     return f"ENALYSIS_{field.name.upper()}"
@@ -97,8 +114,8 @@ def variable(field: Field) -> str:
 def read(spec: Spec, way: Way, given: Sequence[str] | None, files: Sequence[str] | None) -> dict[str, str]:
     """Return the credential's fields, clean of what pasting brings, and keep its secrets out of the log.
 
-    A field comes from --set or --field-file, else a secret one from the environment; a required one that is
-    missing then is asked for, where somebody sits at the keyboard.
+    A field comes from --set or --field-file, else a secret one from the environment or from the setting named
+    after vendor and field; a required one that is missing then is asked for, where somebody sits at the keyboard.
 
     Raises: BadParameter: a field the card does not have, or one given twice. Refused: one is missing.
     """
@@ -110,13 +127,23 @@ def read(spec: Spec, way: Way, given: Sequence[str] | None, files: Sequence[str]
     _warn(way, found)
     found |= {name: _content(known[name], path) for name, path in paths.items()}
     for each in way.fields:
-        value = _clean(found.get(each.name) or (os.environ.get(variable(each), "") if each.secret else ""))
+        value = _clean(found.get(each.name) or (_kept(spec, each) if each.secret else ""))
         if not value and each.required:
             value = _clean(_ask(spec, way, each))
         found[each.name] = value
         if each.secret:
             log.register_secret(value)
     return {name: value for name, value in found.items() if value}
+
+
+def _kept(spec: Spec, field: Field) -> str:
+    if named := os.environ.get(variable(field)):
+        return named
+    try:
+        return load_settings().vendor_keys.get(spec.key, {}).get(field.name, "")
+    except ConfigError:
+        # Trying a key needs no settings, and whoever does need them is told by what opens the database.
+        return ""
 
 
 def _pairs(known: Mapping[str, Field], texts: Sequence[str] | None, option: str) -> dict[str, str]:

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -38,6 +37,7 @@ from enalysis.queries.fleet import fleet
 from enalysis.queries.progress import Progress, progress
 from enalysis.queries.shapes import ConnectionRow
 from enalysis.runtime import Runtime, open_runtime
+from enalysis.sandbox import Child
 from enalysis.store.connections import find_connection
 
 _EMAIL = "demo@enalysis.example"
@@ -127,34 +127,11 @@ async def _demo(home: Path, seed: int, port: int, *, leave: bool, as_json: bool)
 @asynccontextmanager
 async def _sandbox(seed: int) -> AsyncIterator[Mapping[str, Any]]:
     """Run the simulated vendors as a child process that ends with us, however we end."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "enalysis",
-        "sandbox",
-        "--port=0",
-        f"--seed={seed}",
-        "--json",
-        "--with-parent",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert child.stdout is not None  # noqa: S101 - asked for one line above
-    assert child.stdin is not None  # noqa: S101 - likewise
+    child = await Child.start(seed)
     try:
-        line = await asyncio.wait_for(child.stdout.readline(), 60)
-        if not line:
-            msg = "the simulated vendors did not start; what they said stands above"
-            raise EnalysisError(msg)
-        yield json.loads(line)
+        yield child.told
     finally:
-        child.stdin.close()
-        with contextlib.suppress(ProcessLookupError):
-            try:
-                await asyncio.wait_for(child.wait(), 10)
-            except TimeoutError:
-                child.kill()
-                await child.wait()
+        await child.end()
 
 
 def _settings(home: Path, port: int, sandbox_url: str) -> Settings:

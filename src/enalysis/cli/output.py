@@ -23,16 +23,19 @@ from rich.progress import (
 from rich.table import Table
 
 from enalysis import log
+from enalysis.actions.consent import ConsentFailed
 from enalysis.config import Settings
 from enalysis.core.errors import (
     ConfigError,
     EnalysisError,
+    Locked,
     LoginNeeded,
     NotFound,
     QuotaSpent,
     Refused,
     Unavailable,
     VendorError,
+    as_sentence,
 )
 from enalysis.store import bootstrap
 from enalysis.store.secrets import SealBroken
@@ -56,6 +59,7 @@ _WIDE: Final = 240
 _KINDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (ConfigError, "settings"),
     (NotFound, "not_found"),
+    (ConsentFailed, "consent_failed"),
     (Refused, "refused"),
     (SealBroken, "sealed"),
 )
@@ -159,7 +163,9 @@ def problem_of(error: BaseException) -> dict[str, object]:
     if isinstance(error, LoginNeeded):
         # The same words as in the API, for programs that wait for them.
         found |= {"error": RECONNECT, "detail": sentence_of(error)}
-    if isinstance(error, QuotaSpent):
+    if isinstance(error, ConsentFailed):
+        found["why"] = error.why.value
+    if isinstance(error, QuotaSpent | Locked):
         found["retry_at"] = error.until
     if isinstance(error, Unavailable):
         found["retry_after_s"] = error.retry_after_s
@@ -188,8 +194,7 @@ def sentence_of(error: BaseException) -> str:
         text = f"the database does not answer as it should: {_said(error)}. Start it, or correct DATABASE_URL"
     else:
         text = str(error)
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    return as_sentence(text)
 
 
 def _said(error: BaseException) -> str:

@@ -106,7 +106,7 @@ async def _list(
         return
     if runtime.sandbox:
         output.say("Sandbox: every figure below is simulated.")
-    if found.totals.sites:
+    if found.rows:
         _show_rows(found.rows, now)
     _show_totals(found)
 
@@ -116,7 +116,7 @@ def _show_rows(rows: Sequence[FleetRow], now: datetime) -> None:
     energy = scale_of("Wh", (value for row in rows for value in (row.pv_today_wh, row.pv_yesterday_wh)))
     lines = [
         (
-            row.name,
+            f"{row.name} (simulated)" if row.sandbox else row.name,
             row.health.value,
             row.reason,
             power.text(row.pv_w),
@@ -133,12 +133,14 @@ def _show_rows(rows: Sequence[FleetRow], now: datetime) -> None:
 
 def _show_totals(found: FleetPage) -> None:
     totals = found.totals
-    if not totals.sites:
+    if totals.simulated:
+        output.say(f"{count(totals.simulated, 'simulated site')}, counted in no total.")
+    if not totals.sites and not totals.simulated:
         output.say("There is no site yet. Next: `enalysis connection add VENDOR`, which finds the sites behind it.")
         return
     power, energy = quantity(totals.pv_w, "W"), quantity(totals.pv_today_wh, "Wh")
     told = [
-        f"{count(found.matching, 'site')} of {totals.sites:,}, page {found.page} of {found.pages}",
+        f"{count(found.matching, 'site')} of {totals.sites + totals.simulated:,}, page {found.page} of {found.pages}",
         f"PV now {power.text} {power.unit} ({count(totals.pv_w_sites, 'site')})",
         f"today {energy.text} {energy.unit} ({count(totals.pv_today_sites, 'site')})",
         f"{totals.act:,} to act on, {totals.watch:,} to watch",
@@ -157,9 +159,9 @@ async def _show(which: str, wanted: date | None, organization: str | None, *, as
         day = await site_queries.day(opened.scope, opened.db, meant, wanted, now)
     if as_json:
         age_s = None if head.now.at is None else round((now - head.now.at).total_seconds())
-        output.document({"sandbox": runtime.sandbox, "site": head, "age_s": age_s, "day": day})
+        output.document({"sandbox": runtime.sandbox or head.sandbox, "site": head, "age_s": age_s, "day": day})
         return
-    if runtime.sandbox:
+    if runtime.sandbox or head.sandbox:
         output.say("Sandbox: every figure below is simulated.")
     _show_head(head, now)
     _show_day(day)

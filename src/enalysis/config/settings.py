@@ -1,13 +1,15 @@
 """Lists every setting: its meaning, its default, how it is read, and whether it is a secret."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from enalysis.config import values
+from enalysis.actions.vendors import OperatorApp
+from enalysis.config import apps, values
+from enalysis.config.values import Setting
 
 
 def _read_by(parse: Callable[[str], object], meaning: str, default: str = "") -> dict[str, Any]:
@@ -18,6 +20,8 @@ def _read_by(parse: Callable[[str], object], meaning: str, default: str = "") ->
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Every setting, checked; a field's name in capitals is the name of its environment variable.
+
+    `apps` and `vendor_keys`, by vendor, come from the settings that the connectors' cards bring.
 
     A secret has `repr=False`. `allowed_hosts` holds every name this server answers to, the derived ones too.
     `cron_secret` is None where it is unfit for use. `notices` are sentences for the log about what is allowed
@@ -127,7 +131,10 @@ class Settings:
     sandbox_allowed: bool = field(
         default=False,
         metadata=_read_by(
-            values.parse_yes_or_no, "Whether SANDBOX_URL may be set although PUBLIC_URL is public.", "`false`"
+            values.parse_yes_or_no,
+            "Whether vendors may be simulated although PUBLIC_URL is public: all of them by SANDBOX_URL, or those "
+            "of connections that wait for a vendor's approval.",
+            "`false`",
         ),
     )
     log_level: str = field(
@@ -144,6 +151,8 @@ class Settings:
             "How lines are written: `text` for people, or `json` for one object a line.",
         ),
     )
+    apps: Mapping[str, OperatorApp] = field(default_factory=dict)
+    vendor_keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     notices: tuple[str, ...] = ()
 
     @property
@@ -179,16 +188,7 @@ class Settings:
             if password := urlsplit(url).password:
                 yield password
                 yield unquote(password)
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting as the documentation tells it; `default` is in words."""
-
-    name: str
-    meaning: str
-    default: str
-    secret: bool
+        yield from apps.secrets_of(self.apps, self.vendor_keys)
 
 
 def setting_fields() -> list[Field[Any]]:
@@ -198,7 +198,7 @@ def setting_fields() -> list[Field[Any]]:
 
 def settings_table() -> list[Setting]:
     """Return every setting, in the order in which they are documented."""
-    return [
+    own = [
         Setting(
             name=each.name.upper(),
             meaning=each.metadata["meaning"],
@@ -207,3 +207,4 @@ def settings_table() -> list[Setting]:
         )
         for each in setting_fields()
     ]
+    return [*own, *apps.card_settings()]

@@ -7,11 +7,12 @@ import re
 import secrets
 import shlex
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from enalysis.config.apps import read_cards
 from enalysis.config.settings import Settings, setting_fields, settings_table
 from enalysis.config.values import GET_ONE, KEY_BYTES, SHORTEST_CRON_SECRET, Wrong, is_public, refuse_sample
 from enalysis.core.errors import ConfigError, Refused
@@ -109,22 +110,30 @@ class _Reader:
                     self.problems.append(f"{name} {why}")
         found: dict[str, Any] = {}
         for each in setting_fields():
-            name = each.name.upper()
-            try:
-                text = self._text(name)
-                if text is not None:
-                    self._given.add(name)
-                    if not text.isprintable():
-                        raise Wrong("holds a sign that cannot be printed, or a second line: remove it")
-                    refuse_sample(text)
-                    found[each.name] = each.metadata["parse"](text)
-                elif each.name == "encryption_key":
-                    raise Wrong(f"is not set: {GET_ONE}")
-            except Wrong as wrong:
-                self.problems.append(f"{name} {wrong}")
+            value = self._read(each.name.upper(), each.metadata["parse"])
+            if value is not None:
+                found[each.name] = value
         self._complete(found)
-        self.problems += _contradictions(found, self._given)
+        cards = read_cards(self._read, self._given, found["public_url"])
+        found |= {"apps": cards.apps, "vendor_keys": cards.keys}
+        self.problems += [*_contradictions(found, self._given), *cards.problems]
         return found
+
+    def _read(self, name: str, parse: Callable[[str], object]) -> object | None:
+        """Return what a setting was read as; None where it is unset, or wrong, which is a problem then."""
+        try:
+            text = self._text(name)
+            if text is not None:
+                self._given.add(name)
+                if not text.isprintable():
+                    raise Wrong("holds a sign that cannot be printed, or a second line: remove it")
+                refuse_sample(text)
+                return parse(text)
+            if name == "ENCRYPTION_KEY":
+                raise Wrong(f"is not set: {GET_ONE}")
+        except Wrong as wrong:
+            self.problems.append(f"{name} {wrong}")
+        return None
 
     def _text(self, name: str) -> str | None:
         for source in (self._environ, self._written):
@@ -186,7 +195,8 @@ class _Reader:
         if "public_url" not in found and "port" in found:
             found["public_url"] = f"http://localhost:{found['port']}"
         defaults: dict[str, Any] = {each.name: each.default for each in setting_fields()}
-        own = urlsplit(found.get("public_url", defaults["public_url"])).netloc
+        found.setdefault("public_url", defaults["public_url"])
+        own = urlsplit(found["public_url"]).netloc
         names = (re.sub(r":\d+$", "", own), *defaults["allowed_hosts"], *found.get("allowed_hosts", ()))
         found["allowed_hosts"] = tuple(dict.fromkeys(names))
         found["enalysis_home"] = self._folder / found.get("enalysis_home", defaults["enalysis_home"])

@@ -5,6 +5,7 @@ import ipaddress
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -39,6 +40,16 @@ _PUBLISHED_KEYS: Final = {
 # By chance, fewer different bytes or fewer different steps between them come less than once in 10^9 keys.
 _FEWEST_BYTES: Final = 20
 _FEWEST_STEPS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as the documentation tells it; `default` is in words."""
+
+    name: str
+    meaning: str
+    default: str
+    secret: bool
 
 
 class Wrong(Exception):
@@ -127,7 +138,8 @@ def choice(*words: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text.lower() not in words:
-            raise Wrong(f"must be {', '.join(words[:-1])} or {words[-1]}")
+            several = f"{', '.join(words[:-1])} or " if len(words) > 1 else ""
+            raise Wrong(f"must be {several}{words[-1]}")
         return text.lower()
 
     return parse

@@ -1,5 +1,6 @@
 """What a call to a vendor is made of: its bounds, what is sent, and what comes back."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +10,11 @@ from enalysis.connectors.verdicts import LATE, Verdict
 from enalysis.core.errors import VendorError
 
 T = TypeVar("T")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+_REQUEST_ID_HEADERS = ("x-request-id", "x-kong-request-id", "cf-ray")
+# Any part of what we sent that could be a secret or a piece of one.
+_SECRET = re.compile(r"[A-Za-z0-9._~+/-]{6,}")
 
 NOTHING: Final = object()
 """Stands where no answer was decoded; None is an answer."""
@@ -98,3 +104,13 @@ class Reply:
     data: Any = NOTHING
     failure: Verdict = LATE
     why: str = ""
+
+
+def find_request_id(call: Call, head: Head) -> str | None:
+    """Return the vendor's id of the call, unless it looks like none or gives back what we sent."""
+    sent = {word for _, text in (*call.headers.items(), *call.params) for word in _SECRET.findall(text)}
+    for name in _REQUEST_ID_HEADERS:
+        found = head.headers.get(name, "")
+        if _REQUEST_ID.fullmatch(found) and not any(word in found for word in sent):
+            return found
+    return None

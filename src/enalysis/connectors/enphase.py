@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -176,9 +175,6 @@ class Enphase:
         limits: list[tuple[QuotaWindow, int]] = []
 
         def explain_here(refusal: Refusal) -> VendorError | None:
-            # A body that repeats the key is not read at all.
-            if self._key and self._key.encode() in refusal.body:
-                refusal = replace(refusal, body=b"")
             told = told_limit(refusal)
             limits.extend([told] if told else [])
             error = explain(refusal, again=self._refused_before(refusal.at))

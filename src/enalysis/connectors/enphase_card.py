@@ -94,12 +94,23 @@ SPEC = Spec(
             "Installer's sign-in",
             Auth.LOGIN,
             (
+                # The first is what is taken where nobody chooses: collecting must not run up a bill by itself.
+                Plan(
+                    "partner_free",
+                    "Partner, free calls only",
+                    (
+                        Quota(QuotaScope.APP, QuotaWindow.MONTH, 10_000, Alignment.CALENDAR),
+                        Quota(QuotaScope.APP, QuotaWindow.MINUTE, 300),
+                    ),
+                    "Stays inside the 10,000 calls a calendar month that cost nothing: documented. Enphase would serve"
+                    " more and charge for it; choose Partner to let it.",
+                ),
                 _plan(
                     "partner",
                     "Partner",
                     300,
                     1_500_000,
-                    "10,000 calls a month are free, each further one costs $0.005.",
+                    "10,000 of them are free, each further one costs $0.005: all of them used are $7,450 a month.",
                 ),
             ),
             (

@@ -168,7 +168,7 @@ def gather(tolds: Sequence[Told], site: str, asked: Window, step_s: int, now: da
         return Batch(rejected=tuple(one for told in tolds for one in told.rejected))
     settled = floor_time(now - _SETTLED, step_s)
     known = max((told.known for told in tolds if told.known), default=newest)
-    until = min(asked.end, max(newest, min(floor_time(known, step_s), settled)))
+    until = min(asked.end, max(newest, floor_time(known, step_s)))
     listed = {start for told in tolds for start in (*told.values, *told.partial)}
     listed |= {one.at for told in tolds for one in told.rejected if one.at}
     partial = {start for told in tolds for start in told.partial}

@@ -14,12 +14,24 @@ from urllib.parse import unquote, urlencode
 import httpx2
 
 from enalysis.connectors.base import Ledger, TokenSource
-from enalysis.connectors.calls import NOTHING, Answer, Call, Explain, Head, HTTPLimits, Refusal, Reply, Seen
+from enalysis.connectors.calls import (
+    NOTHING,
+    Answer,
+    Call,
+    Explain,
+    Head,
+    HTTPLimits,
+    Refusal,
+    Reply,
+    Seen,
+    find_request_id,
+)
 from enalysis.connectors.verdicts import (
     BARRED,
     FAULTS,
     LATE,
     QUIET,
+    RESTING,
     UNADDRESSABLE,
     UNFIT,
     UNSENDABLE,
@@ -28,6 +40,7 @@ from enalysis.connectors.verdicts import (
     find_verdict,
 )
 from enalysis.connectors.wire import Unfit, decode, fill, is_json, parse_date, parse_retry_after
+from enalysis.core.breaker import Circuit
 from enalysis.core.errors import Forbidden, LoginNeeded, QuotaSpent, Unavailable, VendorError
 from enalysis.core.quotas import QuotaWindow
 from enalysis.egress import Egress, EgressRefused, LineFault
@@ -42,19 +55,14 @@ _FIRST_WAIT_S, _MOST_WAIT_S = 60.0, 900.0
 # No "//", nothing that needs quoting, and no dots that climb: an id from a vendor cannot lead elsewhere.
 _PATH = re.compile(r"/|(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+/?")
 _CLIMB = re.compile(r"/\.{1,2}(?:/|$)")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-_REQUEST_ID_HEADERS = ("x-request-id", "x-kong-request-id", "cf-ray")
-# Any part of what we sent that could be a secret or a piece of one.
-_SECRET = re.compile(r"[A-Za-z0-9._~+/-]{6,}")
 _RANDOM = random.SystemRandom()
 
 
 class VendorHTTP:
     """One vendor account's way out: reserves each attempt in the ledger, asks, and names what went wrong.
 
-    It has connections of its own and keeps no cookies. Where an account has several of it, in turn or at
-    once, give them the same `patience`: else each has its own advance of repeats, and none knows of a pause
-    that the vendor asked another for.
+    It has connections of its own and keeps no cookies. Where an account has several of it, give them the same
+    `patience` and `circuit`: else each has its own advance of repeats, and none knows of another's troubles.
     """
 
     def __init__(
@@ -69,6 +77,8 @@ class VendorHTTP:
         limits: HTTPLimits | None = None,
         patience: Patience | None = None,
         tokens: TokenSource | None = None,
+        circuit: Circuit | None = None,
+        proven: bool = False,
     ) -> None:
         self.vendor = vendor
         self.label = label
@@ -79,8 +89,12 @@ class VendorHTTP:
         self._clock = clock
         self._patience = patience or Patience()
         self._tokens = tokens
+        self._circuit = circuit
         # The token that last got an answer: refusing it later says something of the call, not of the token.
         self._proven: str | None = None
+        self._begins_proven = proven
+        # How often a refused token was renewed here.
+        self.renewals = 0
         self._transport: httpx2.AsyncBaseTransport | None = None
         # How far our clock is ahead of the vendor's, s, by its last answer; None: it told no time.
         self.clock_ahead_s: float | None = None
@@ -130,15 +144,22 @@ class VendorHTTP:
         if self._tokens is None:
             return await ask(headers)
         token = await self._tokens.current()
+        if self._begins_proven:
+            self._proven, self._begins_proven = token, False
         try:
             answer = await ask({**headers, "authorization": f"Bearer {token}"})
         except LoginNeeded as refused:
             if refused.status != _UNAUTHORIZED or token == self._proven:
                 raise
             token = await self._tokens.renew(token)
+            self.renewals += 1
             answer = await ask({**headers, "authorization": f"Bearer {token}"})
         self._proven = token
         return answer
+
+    def distrust(self) -> None:
+        """Let the next refusal be about the token again, whatever it was good for before."""
+        self._proven, self._begins_proven = None, False
 
     async def post(
         self,
@@ -179,14 +200,20 @@ class VendorHTTP:
 
     async def _ask(self, call: Call, attempts: int) -> Answer[Any]:
         attempt = 0
+        said: VendorError | None = None
         while True:
             attempt += 1
             await self._keep_quiet(call)
-            outcome, passing = await self._attempt(call)
+            resting = self._resting(call)
+            if resting is not None:
+                # What the vendor said itself tells more than that it is left alone from now on.
+                raise said or resting from None
+            outcome, passing = await self._through_circuit(call)
             if isinstance(outcome, Answer):
                 return outcome
+            said = outcome
             if attempt >= attempts or not passing or not await self._pause(call, attempt):
-                raise outcome from None
+                raise said from None
 
     def _check(self, call: Call) -> None:
         """Refuse what cannot be sent before it costs a call; a library would print the value in its error."""
@@ -210,10 +237,7 @@ class VendorHTTP:
         loop = asyncio.get_running_loop()
         while (quiet_s := self._patience.quiet_until - loop.time()) > 0:
             if self._patience.quiet_until >= call.deadline:
-                error = self._error(call, QUIET)
-                if isinstance(error, Unavailable):
-                    error.retry_after_s = quiet_s
-                raise error
+                raise self._away(call, QUIET, quiet_s)
             await asyncio.sleep(quiet_s)
 
     async def _pause(self, call: Call, attempt: int) -> bool:
@@ -225,6 +249,23 @@ class VendorHTTP:
             return False
         await asyncio.sleep(delay_s)
         return True
+
+    def _resting(self, call: Call) -> VendorError | None:
+        """Return why no call may be made while the vendor is left alone, or None and count it as made."""
+        wait_s = 0.0 if self._circuit is None else self._circuit.ask(call.operation, self._clock())
+        return self._away(call, RESTING, wait_s) if wait_s > 0 else None
+
+    async def _through_circuit(self, call: Call) -> tuple[Answer[Any] | VendorError, bool]:
+        if self._circuit is None:
+            return await self._attempt(call)
+        try:
+            outcome, passing = await self._attempt(call)
+        except BaseException:
+            # Cancelled, or the ledger had nothing left: that says nothing of the vendor.
+            self._circuit.abandon(call.operation)
+            raise
+        self._circuit.report(call.operation, self._clock(), _RANDOM.random(), good=not isinstance(outcome, Unavailable))
+        return outcome, passing
 
     async def _attempt(self, call: Call) -> tuple[Answer[Any] | VendorError, bool]:
         """Ask once; return what came of it and whether the same call may do better in a moment."""
@@ -311,7 +352,7 @@ class VendorHTTP:
     def _complete(self, call: Call, head: Head, error: VendorError, wait_s: float | None) -> None:
         """Write into the error what the head of the answer tells, where the vendor's file did not."""
         error.status = error.status or head.status
-        error.request_id = error.request_id or _find_request_id(call, head)
+        error.request_id = error.request_id or find_request_id(call, head)
         if isinstance(error, QuotaSpent) and error.until is None:
             error.until = self._find_end(head, wait_s)
         if isinstance(error, Unavailable) and wait_s is not None:
@@ -325,6 +366,12 @@ class VendorHTTP:
             wait_s = _RANDOM.uniform(wait_s / 2, wait_s)
             self._patience.spent_in_a_row += 1
         return head.at + timedelta(seconds=wait_s)
+
+    def _away(self, call: Call, verdict: Verdict, wait_s: float) -> VendorError:
+        error = self._error(call, verdict)
+        if isinstance(error, Unavailable):
+            error.retry_after_s = wait_s
+        return error
 
     def _error(
         self,
@@ -348,13 +395,3 @@ class VendorHTTP:
         elif isinstance(error, QuotaSpent):
             error.until = until
         return error
-
-
-def _find_request_id(call: Call, head: Head) -> str | None:
-    """Return the vendor's id of the call, unless it looks like none or gives back what we sent."""
-    sent = {word for _, text in (*call.headers.items(), *call.params) for word in _SECRET.findall(text)}
-    for name in _REQUEST_ID_HEADERS:
-        found = head.headers.get(name, "")
-        if _REQUEST_ID.fullmatch(found) and not any(word in found for word in sent):
-            return found
-    return None

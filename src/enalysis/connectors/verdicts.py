@@ -73,6 +73,10 @@ FAULTS: Mapping[Fault, Verdict] = {
 
 LATE = Verdict(Unavailable, f"{{label}} did not answer in time. {_AGAIN}")
 QUIET = Verdict(Unavailable, f"{{label}} asked for a pause. {_AGAIN}")
+RESTING = Verdict(
+    Unavailable,
+    f"{{label}} failed to answer several calls in a row and is left alone for a while; no call is spent. {_AGAIN}",
+)
 BARRED = Verdict(
     Unavailable,
     "This server may not call the address of {label}, it is {why}: check the DNS here, and SANDBOX_URL.",

@@ -47,11 +47,12 @@ def runs(
     zone: ZoneInfo,
     stored: Iterable[datetime],
     quarantined: Iterable[datetime] = (),
+    otherwise: Slot = Slot.VENDOR_NULL,
 ) -> list[Run]:
     """Return what a vendor's answer over a window says of each slot in it, split by the site's days.
 
     Args: answered: the closed slots the answer speaks of. stored, quarantined: starts of slots that held a
-        value. Every other slot of the window is vendor-null.
+        value. otherwise: what every other slot of the window is.
     """
     good, bad = frozenset(stored), frozenset(quarantined)
     out = []
@@ -62,8 +63,7 @@ def runs(
             continue
         first = int((part.start - whole.start).total_seconds() // step_s)
         letters = "".join(
-            Slot.STORED if at in good else Slot.QUARANTINED if at in bad else Slot.VENDOR_NULL
-            for at in part.slots(step_s)
+            Slot.STORED if at in good else Slot.QUARANTINED if at in bad else otherwise for at in part.slots(step_s)
         )
         if letters:
             out.append(Run(day, int(whole.seconds // step_s), first, letters))

@@ -2,12 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 
 from enalysis.core.intervals import Window
 
 _J2000 = datetime(2000, 1, 1, 12, tzinfo=UTC)
 _STEP = timedelta(minutes=10)
+# A poll after dusk belongs to the day before; and a plan looks two days ahead.
+_PAST, _AHEAD = timedelta(hours=24), timedelta(hours=48)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,26 @@ def daylight(window: Window, place: Place | None, margin_s: float = 1800) -> lis
             _join(found, Window(at - margin, at + _STEP + margin))
         at += _STEP
     return [part for w in found if (part := w.meet(window)) is not None]
+
+
+@lru_cache(maxsize=20_000)
+def lit_around(place: Place, hour: datetime) -> tuple[Window, ...]:
+    """Return the daylight from a day ago, for the poll after dusk, to two days ahead, once per place and hour."""
+    told = Window(hour - _PAST, hour + _AHEAD)
+    found = list[Window]()
+    day = told.start.date()
+    while datetime.combine(day, time(), tzinfo=UTC) < told.end:
+        for part in _lit_on(place, day):
+            _join(found, part)
+        day += timedelta(days=1)
+    return tuple(met for w in found if (met := w.meet(told)) is not None)
+
+
+@lru_cache(maxsize=50_000)
+def _lit_on(place: Place, day: date) -> tuple[Window, ...]:
+    """Return the daylight of a day of UTC: the sun is computed once for it, not once for every hour of it."""
+    start = datetime.combine(day, time(), tzinfo=UTC)
+    return tuple(daylight(Window(start, start + timedelta(days=1)), place))
 
 
 def _join(found: list[Window], window: Window) -> None:

@@ -135,3 +135,9 @@ class BadPayload(VendorError):
     """The answer is not what the vendor documents: wrong type, shape, size, depth or content."""
 
     state = "bad_payload"
+
+
+def as_sentence(text: str) -> str:
+    """Return a message as a sentence: it begins with a capital and ends with a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -2,29 +2,29 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
+from types import MappingProxyType
 
 from enalysis.core.intervals import Window, ceil_time
 from enalysis.core.quotas import SLICE_S, SPAN_S, Alignment, Budget, Quota, QuotaWindow, calendar_window
+from enalysis.core.sharing import DAY_S, Group, Sharers, lit_share
 
 # Parts of a long window (a day or more) that scheduled polls leave alone: for people's clicks, token renewal
 # and repair; and what backfill leaves to the live polls on top of that.
 PEOPLE_SHARE = 0.05
 LIVE_SHARE = 0.25
 _LONG = (QuotaWindow.DAY, QuotaWindow.MONTH)
-_DAY_S = 86400
-_HORIZON_S = 2 * _DAY_S
-# A day at full cadence costs up to two polls more than its lit hours alone: at dawn and after dusk.
-_EDGE_POLLS = 2
 # Slower than wanted by so little that nobody sees it, but from here on polls are counted out over the day.
 _BARELY = 1.001
 # A slot's polls are spread over this many seconds of it, or over more where a minute's quota asks for it.
 _SPREAD_S = 300
+_SPREAD_STEP_S = 60
+_SLOT_S = 900
 # However little there is, a stream is looked at again within a year.
-_SLOWEST_S = 366 * _DAY_S
+_SLOWEST_S = 366 * DAY_S
+_NOBODY: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +74,47 @@ class _Pace:
     spread_s: int
 
 
-def plan(needs: Sequence[StreamNeed], budgets: Iterable[Budget], now: datetime) -> dict[str, Due]:
-    """Return for each stream when it is due next.
+def plan(
+    needs: Sequence[StreamNeed],
+    budgets: Iterable[Budget],
+    now: datetime,
+    others: Mapping[str, float] = _NOBODY,
+    only: Collection[str] | None = None,
+) -> dict[str, Due]:
+    """Return for each stream when it is due next, or for those of them whose keys are in `only`.
 
     Streams that share a budget share its stretch: all of them slow down by the same factor, just enough that
     the calls of the rest of the window fit what is left after the people's share.
+
+    Args: others: calls a day that streams beside these want, by scope: another connection's, another
+        organization's. They count in the pace of everybody.
     """
     by_scope: dict[str, list[Budget]] = {}
     for budget in budgets:
         by_scope.setdefault(budget.scope, []).append(budget)
-    sharing: dict[str, list[StreamNeed]] = {scope: [] for scope in by_scope}
+    sharing = _sharers(needs, by_scope, others)
+    paces = {s: _pace(sharing[s], b, now) for s, b in by_scope.items()}
+    wanted = needs if only is None else [n for n in needs if n.key in only]
+    return {need.key: _due(need, by_scope, paces, now) for need in wanted}
+
+
+def _sharers(needs: Sequence[StreamNeed], scopes: Collection[str], others: Mapping[str, float]) -> dict[str, Sharers]:
+    """Put streams with the same daylight together: what is asked of a thousand of them is asked once."""
+    groups: dict[str, dict[int, Group]] = {scope: {} for scope in scopes}
     for need in needs:
-        for scope in set(need.scopes) & sharing.keys():
-            sharing[scope].append(need)
-    paces = {
-        s: _Pace(_stretch(sharing[s], b, now), *_drought(sharing[s], b, now), _spread(sharing[s], b))
-        for s, b in by_scope.items()
-    }
-    return {need.key: _due(need, by_scope, paces, now) for need in needs}
+        for scope in dict.fromkeys(need.scopes):
+            if scope in groups:
+                group = groups[scope].get(id(need.daylight))
+                if group is None:
+                    group = groups[scope][id(need.daylight)] = Group(need.daylight, _active_share(need))
+                group.rates.append(need.cost / need.every_s)
+                group.costs.append(need.cost)
+    return {s: Sharers(list(found.values()), max(0.0, others.get(s, 0.0))) for s, found in groups.items()}
 
 
 def demand_per_day(need: StreamNeed) -> float:
     """Return the calls a stream would spend in a day at the cadence it wants, nights left out."""
-    return need.cost * _active_share(need) * _DAY_S / need.every_s
+    return need.cost * _active_share(need) * DAY_S / need.every_s
 
 
 def keep_for_people(limit: int, window: QuotaWindow) -> int:
@@ -125,42 +143,15 @@ def _rounded(value: float, key: str) -> int:
 
 
 def _active_share(need: StreamNeed) -> float:
-    return 1.0 if need.daylight is None else _lit_share(need.daylight)
+    return lit_share(need.daylight)
 
 
-@lru_cache(maxsize=4096)
-def _lit_share(daylight: tuple[Window, ...]) -> float:
-    """Return the lit part of the two days that end with the last window: whatever hour they were cut at."""
-    if not daylight:
-        return 0.0
-    end = daylight[-1].end
-    return min(1.0, _lit_s(daylight, end - timedelta(seconds=_HORIZON_S), end) / _HORIZON_S)
+def _pace(sharers: Sharers, budgets: Sequence[Budget], now: datetime) -> _Pace:
+    stretch = _stretch(sharers, budgets, now)
+    return _Pace(stretch, *_drought(sharers, budgets, now), _spread(sharers, budgets, stretch))
 
 
-def _lit_s(daylight: tuple[Window, ...], start: datetime, end: datetime) -> float:
-    lit = 0.0
-    for window in daylight:
-        if window.start < end and window.end > start:
-            lit += (min(window.end, end) - max(window.start, start)).total_seconds()
-    return lit
-
-
-def _active_s(need: StreamNeed, span_s: float) -> float:
-    """Return the most seconds a span can hold in which the stream has news."""
-    days, rest = divmod(span_s, _DAY_S)
-    lit = _active_share(need) * _DAY_S
-    return days * lit + min(lit, rest)
-
-
-def _active_ahead_s(need: StreamNeed, now: datetime, span_s: float) -> float:
-    """Return the seconds ahead in which the stream has news: known for two days, by their share beyond."""
-    if need.daylight is None:
-        return span_s
-    lit = _lit_s(need.daylight, now, now + timedelta(seconds=min(span_s, _HORIZON_S)))
-    return lit + max(0.0, span_s - _HORIZON_S) * _active_share(need)
-
-
-def _stretch(needs: Sequence[StreamNeed], budgets: Sequence[Budget], now: datetime) -> float:
+def _stretch(sharers: Sharers, budgets: Sequence[Budget], now: datetime) -> float:
     """Return the factor by which cadences slow down so that the demand of a span fits every limit.
 
     The whole limit per whole span is compared with the whole demand: a steady pace that fits the span fits
@@ -171,11 +162,9 @@ def _stretch(needs: Sequence[StreamNeed], budgets: Sequence[Budget], now: dateti
         quota = budget.quota
         limit = max(1, quota.limit - keep_for_people(quota.limit, quota.window))
         span_s = _span_s(quota, now)
-        paced = math.fsum(n.cost * _active_s(n, span_s) / n.every_s for n in needs)
+        paced = sharers.most_in(span_s)
         if quota.window in _LONG:
-            nights = _EDGE_POLLS * math.ceil(span_s / _DAY_S)
-            edges = math.fsum(n.cost * nights for n in needs if n.daylight)
-            if paced + edges > limit:
+            if paced + sharers.edges(math.ceil(span_s / DAY_S)) > limit:
                 worst = max(worst, _BARELY, paced / limit)
         elif paced > limit:
             worst = max(worst, paced / limit)
@@ -188,7 +177,7 @@ def _span_s(quota: Quota, now: datetime) -> float:
     return SPAN_S[quota.window]
 
 
-def _drought(needs: Sequence[StreamNeed], budgets: Sequence[Budget], now: datetime) -> tuple[float, datetime]:
+def _drought(sharers: Sharers, budgets: Sequence[Budget], now: datetime) -> tuple[float, datetime]:
     """Return the factor with which what is left lasts until what was spent comes back, and until when.
 
     It exceeds the steady one where others spent more than their part: people, history, another organization
@@ -200,27 +189,27 @@ def _drought(needs: Sequence[StreamNeed], budgets: Sequence[Budget], now: dateti
         ahead_s = (budget.turns_at - now).total_seconds()
         if quota.window in _LONG and ahead_s > 0:
             left = quota.limit - keep_for_people(quota.limit, quota.window) - budget.taken
-            wanted = math.fsum(n.cost * _active_ahead_s(n, now, ahead_s) / n.every_s for n in needs)
+            wanted = sharers.ahead(now, ahead_s)
             if wanted / max(1, left) > worst:
                 worst, until = wanted / max(1, left), budget.turns_at
     return worst, until
 
 
-def _spread(needs: Sequence[StreamNeed], budgets: Sequence[Budget]) -> int:
+def _spread(sharers: Sharers, budgets: Sequence[Budget], stretch: float) -> int:
     """Return over how many seconds of a slot to spread calls so that they fit the minute's quota."""
-    calls = sum(n.cost for n in needs)
+    calls = sharers.in_a_slot(_SLOT_S, stretch)
     wanted = [
         calls * SPAN_S[b.quota.window] / max(1, b.quota.limit) for b in budgets if b.quota.window is QuotaWindow.MINUTE
     ]
     # In whole steps, so that one site more does not move every other one's offset.
-    return _SPREAD_S * max([1, *(math.ceil(w / _SPREAD_S) for w in wanted)])
+    return max([_SPREAD_S, *(_SPREAD_STEP_S * math.ceil(w / _SPREAD_STEP_S) for w in wanted)])
 
 
 def _due(need: StreamNeed, by_scope: Mapping[str, Sequence[Budget]], paces: Mapping[str, _Pace], now: datetime) -> Due:
     found = [paces[s] for s in need.scopes if s in paces]
     steady = max([1.0, *(p.stretch for p in found)])
     stretch = max([steady, *(p.drought for p in found)])
-    slot = min(need.every_s, 900)
+    slot = min(need.every_s, _SLOT_S)
     spread = min(slot // 3, _SPREAD_S)
     spread = max([spread, *(min(slot, p.spread_s) for p in found if p.spread_s > _SPREAD_S)])
     every = _slowed(need, stretch)
@@ -257,13 +246,13 @@ def _slowed(need: StreamNeed, stretch: float) -> int:
 def _next_news(need: StreamNeed, every: int, slot: int, asked: datetime, why: str) -> tuple[datetime, str]:
     """Return the end of the slots that the next poll is for, and why then."""
     share = _active_share(need)
-    if need.daylight is None or share > 1 - slot / _DAY_S:
+    if need.daylight is None or share > 1 - slot / DAY_S:
         return _steadily(need, every, slot, asked), why
-    if share * _DAY_S < every:
+    if share * DAY_S < every:
         # Less than one poll a day: it goes on at the hour at which the last one was.
-        days = every / (share * _DAY_S) if share else 1.0
+        days = every / (share * DAY_S) if share else 1.0
         why = why if share else "once a day: the sun does not rise"
-        return _steadily(need, _rounded(days, f"{need.key} {asked.date()}") * _DAY_S, slot, asked), why
+        return _steadily(need, _rounded(days, f"{need.key} {asked.date()}") * DAY_S, slot, asked), why
     for window in need.daylight:
         if asked < window.end:
             if every > need.every_s:
@@ -277,7 +266,7 @@ def _next_news(need: StreamNeed, every: int, slot: int, asked: datetime, why: st
                 return dawn, "at dawn: this stream has no news at night"
             # The poll after dusk picks up the day's last slots, and waiting longer would bring nothing more.
             return min(told, dusk), why
-    return _steadily(need, max(every, _DAY_S), slot, asked), why
+    return _steadily(need, max(every, DAY_S), slot, asked), why
 
 
 def _steadily(need: StreamNeed, every: float, slot: int, asked: datetime) -> datetime:
@@ -294,7 +283,7 @@ def _counted_out(
     need: StreamNeed, every: int, share: float, slot: int, asked: datetime, window: Window
 ) -> datetime | None:
     """Return the next of the day's polls, evenly spaced and the last of them at dusk; None: none is left."""
-    lit = share * _DAY_S
+    lit = share * DAY_S
     polls = _rounded(lit / every, f"{need.key} {window.end.date()}")
     base = ceil_time(asked - timedelta(seconds=slot / 2), slot)
     for before_dusk in range(polls - 1, -1, -1):
@@ -318,4 +307,6 @@ def _held(need: StreamNeed, budget: Budget, at: datetime, spread: int) -> Iterat
 def _spell(seconds: int) -> str:
     if seconds < 7200:  # noqa: PLR2004 - two hours read better in minutes
         return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 2 * DAY_S:
+        return f"{seconds / 3600:.1f} h"
+    return f"{round(seconds / DAY_S)} days"

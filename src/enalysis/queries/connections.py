@@ -17,7 +17,8 @@ from enalysis.store.pool import Database, named_rows
 _CONNECTIONS = """
     select c.id, c.vendor, c.name, c.way, c.plan, c.account, c.state, c.fault, c.state_since, c.paused_at, c.last_ok_at,
            c.sealed_at, c.app_id, a.name as app_name, a.state as app_state, a.state_since as app_state_since,
-           c.expires_at, c.refresh_expires_at, c.refreshed_at, c.sandbox,
+           c.expires_at, c.refresh_expires_at, c.refreshed_at, c.sandbox, c.twin_of,
+           (select t.id from connections t where t.organization_id = c.organization_id and t.twin_of = c.id) as twin,
            (select count(*) from vendor_sites v where v.organization_id = c.organization_id
                 and v.connection_id = c.id) as sites,
            (select count(*) from devices d where d.organization_id = c.organization_id
@@ -119,7 +120,9 @@ def _row(r: Any, specs: Mapping[str, Spec], budgets: list[Budget]) -> Connection
         r.expires_at,
         r.refresh_expires_at,
         r.refreshed_at,
-        r.sandbox,
+        sandbox=r.sandbox,
+        twin_of=r.twin_of,
+        twin=r.twin,
     )
 
 

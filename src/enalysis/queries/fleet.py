@@ -37,7 +37,7 @@ _SITES = """
         join connections c on c.organization_id = s.organization_id and c.id = s.connection_id
         where s.organization_id = %(org)s and s.site_id is not null group by 1
     )
-    select si.id, si.name, si.address, si.zone, si.latitude, si.longitude, si.capacity_wp,
+    select si.id, si.name, si.address, si.zone, si.latitude, si.longitude, si.capacity_wp, si.sandbox,
            coalesce(f.vendors, '{}') as vendors, f.state, f.fault, f.heard_at, n.at, n.pv_w,
            t.pv_wh as today, case when y.complete then y.pv_wh end as yesterday
     from sites si
@@ -77,7 +77,7 @@ async def fleet(
     page: int = 1,
     per_page: int = 50,
 ) -> FleetPage:
-    """Return one page of the organization's sites and the totals of all of them.
+    """Return one page of the organization's sites and the totals of all real ones.
 
     Args: sort: worst, name, power, today or last. page counts from 1.
     """
@@ -114,6 +114,7 @@ def _row(r: Any, now: datetime) -> FleetRow:  # noqa: ANN401 - a named row
         r.today,
         r.yesterday,
         (),
+        sandbox=r.sandbox,
     )
 
 
@@ -147,7 +148,8 @@ _ORDERS = {
 }
 
 
-def _totals(rows: Sequence[FleetRow], now: datetime) -> FleetTotals:
+def _totals(every: Sequence[FleetRow], now: datetime) -> FleetTotals:
+    rows = [r for r in every if not r.sandbox]
     fresh = [r.pv_w for r in rows if r.pv_w is not None and r.at is not None and now - r.at <= _FRESH]
     today = [r.pv_today_wh for r in rows if r.pv_today_wh is not None]
     yesterday = [r.pv_yesterday_wh for r in rows if r.pv_yesterday_wh is not None]
@@ -163,6 +165,7 @@ def _totals(rows: Sequence[FleetRow], now: datetime) -> FleetTotals:
         sum(today) if today else None,
         sum(yesterday) if yesterday else None,
         len(today),
+        simulated=len(every) - len(rows),
     )
 
 

@@ -22,6 +22,8 @@ _STATE_HEALTH = {
     "forbidden": Health.ACT,
     "reauth_required": Health.ACT,
     "vendor_api_retired": Health.ACT,
+    "app_misconfigured": Health.ACT,
+    "account_locked": Health.WATCH,
 }
 _RANK = {Health.ACT: 0, Health.WATCH: 1, Health.UNKNOWN: 2, Health.GOOD: 3}
 

@@ -17,7 +17,10 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FleetTotals:
-    """The tiles: sums over sites that know, with how many of them do."""
+    """The tiles: sums over real sites that know, with how many of them do.
+
+    simulated: how many sites are made up; they are counted nowhere else here.
+    """
 
     sites: int
     online: int
@@ -29,13 +32,15 @@ class FleetTotals:
     pv_today_wh: float | None
     pv_yesterday_wh: float | None
     pv_today_sites: int
+    simulated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FleetRow:
     """One site in the list. `at` is the end of the newest interval or the time of the newest sample.
 
-    spark: mean pv power in W of each hour of the site's today, None where unknown or still ahead.
+    spark: mean pv power in W of each hour of the site's today, None where unknown or still ahead. sandbox: the
+    site is made up, while its connection waits for the vendor.
     """
 
     id: UUID
@@ -51,6 +56,7 @@ class FleetRow:
     pv_today_wh: float | None
     pv_yesterday_wh: float | None
     spark: tuple[float | None, ...]
+    sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ class SiteNow:
 
 @dataclass(frozen=True, slots=True)
 class SiteHead:
-    """Who the site is, how it is doing, and the one sentence that matters."""
+    """Who the site is, how it is doing, and the one sentence that matters. sandbox: it is made up."""
 
     id: UUID
     name: str
@@ -112,6 +118,7 @@ class SiteHead:
     reason: str
     now: SiteNow
     meters: tuple[MeterFeed, ...]
+    sandbox: bool = False
 
 
 # Not frozen: a day has a hundred of them, and to freeze them took a tenth of the time its query takes.
@@ -168,6 +175,7 @@ class SiteDay:
     totals: DayTotals | None
     first_day: date | None
     last_day: date
+    sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +198,7 @@ class DeviceRow:
     at: datetime | None
     power_w: float | None
     soc_pct: float | None
+    sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +223,11 @@ class BackfillRow:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRow:
-    """A connection as a person watches it. `sentence` says what is and what to do; no secret is in it."""
+    """A connection as a person watches it. `sentence` says what is and what to do; no secret is in it.
+
+    sandbox: it reads from the simulators, in place of the waiting connection `twin_of`. twin: the connection that
+    does so in place of this one.
+    """
 
     id: UUID
     vendor: str
@@ -249,7 +262,9 @@ class ConnectionRow:
     expires_at: datetime | None
     refresh_expires_at: datetime | None
     refreshed_at: datetime | None
-    sandbox: bool
+    sandbox: bool = False
+    twin_of: UUID | None = None
+    twin: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ async def head(scope: Scope, db: Database, site: UUID, now: datetime) -> SiteHea
         reason,
         current,
         meters,
+        sandbox=found.sandbox,
     )
 
 
@@ -84,7 +85,7 @@ async def day(scope: Scope, db: Database, site: UUID, wanted: date | None, now: 
     if row is None:
         msg = "no such site"
         raise NotFound(msg)
-    zone_name, which, first, letters, *known = row
+    zone_name, sandbox, which, first, letters, *known = row
     zone = ZoneInfo(zone_name)
     window = day_window(which, zone)
     totals = None if known[0] is None else DayTotals(*known[: len(_TOTALS)])
@@ -99,21 +100,22 @@ async def day(scope: Scope, db: Database, site: UUID, wanted: date | None, now: 
         flow = told.get(begin + number * _QUARTER_S, nothing)
         values = (*flow, _why_unknown(letters, number) if flow[0] is None else _STORED)
         quarters.append(Quarter(start, start + _QUARTER, *values))
-    return SiteDay(which, zone_name, tuple(quarters), totals, first, local_day(now, zone))
+    return SiteDay(which, zone_name, tuple(quarters), totals, first, local_day(now, zone), sandbox)
 
 
 # The zone, the day, the first day there is, the coverage of the streams that bring pv, the day's totals, its quarters
 # column by column: an hour more at both ends, as PostgreSQL may know other rules of a zone than Python, whose count.
 _DAY = f"""
     with wanted as materialized (
-        select zone, day, day::timestamp at time zone zone - interval '1 hour' as since,
+        select zone, sandbox, day, day::timestamp at time zone zone - interval '1 hour' as since,
                (day + 1)::timestamp at time zone zone + interval '1 hour' as until
         from (
-            select zone, coalesce(%(day)s::date, (%(now)s at time zone zone)::date) as day
+            select zone, sandbox, coalesce(%(day)s::date, (%(now)s at time zone zone)::date) as day
             from sites where organization_id = %(org)s and id = %(site)s
         ) s
     )
-    select w.zone, w.day, (select min(day) from site_days where organization_id = %(org)s and site_id = %(site)s),
+    select w.zone, w.sandbox, w.day,
+           (select min(day) from site_days where organization_id = %(org)s and site_id = %(site)s),
            array(select c.slots from streams s
                  join coverage c on c.organization_id = s.organization_id and c.stream_id = s.id
                  where s.organization_id = %(org)s and s.site_id = %(site)s and 'pv_wh' = any(s.metrics)
@@ -153,6 +155,7 @@ async def devices(scope: Scope, db: Database, site: UUID) -> tuple[DeviceRow, ..
             r.told,
             r.power_w,
             r.soc_pct,
+            sandbox=r.sandbox,
         )
         for r in rows
     )
@@ -161,7 +164,7 @@ async def devices(scope: Scope, db: Database, site: UUID) -> tuple[DeviceRow, ..
 # Power of a device: + is what it brings to the site (pv, import, discharge), - what it takes (export, charge).
 _DEVICES = """
     select d.id, d.ref, d.parent_ref, d.kind, d.name, d.manufacturer, d.model, d.serial, d.firmware,
-           c.vendor, c.name as connection, d.feeds, d.active,
+           c.vendor, c.name as connection, c.sandbox, d.feeds, d.active,
            coalesce(l.start + make_interval(secs => l.duration_s), l.at) as told,
            coalesce((coalesce(l.pv_wh, l.grid_import_wh - l.grid_export_wh,
                               l.battery_discharge_wh - l.battery_charge_wh, -l.load_wh) * 3600 / l.duration_s),

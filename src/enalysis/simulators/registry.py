@@ -26,6 +26,6 @@ class Simulator:
 
 
 SIMULATORS: dict[str, Simulator] = {
-    enphase.KEY: Simulator(enphase.PLANS, enphase.demo_accounts, enphase.EnphaseCloud),
     solaredge.KEY: Simulator(solaredge.PLANS, solaredge.demo_accounts, solaredge.SolarEdgeCloud),
+    enphase.KEY: Simulator(enphase.PLANS, enphase.demo_accounts, enphase.EnphaseCloud),
 }

@@ -39,12 +39,13 @@ class Connection:
     subject_mark: str | None
     state_until: datetime | None
     sandbox: bool
+    twin_of: UUID | None
 
 
-_COLUMNS = (
+COLUMNS = (
     "id, vendor, name, plan, account, state, state_since, fault, clock_ahead_s, paused_at, last_ok_at,"
     " sealed_at, created_at, way, app_id, expires_at, refresh_expires_at, refreshed_at, warned_at, subject_mark,"
-    " state_until, sandbox"
+    " state_until, sandbox, twin_of"
 )
 
 
@@ -60,12 +61,16 @@ async def add_connection(
     *,
     way: str,
     app: UUID | None = None,
+    twin_of: UUID | None = None,
 ) -> None:
-    """Add a connection in state `connecting`, without a credential yet."""
+    """Add a connection in state `connecting`, without a credential yet; the twin of another one is simulated."""
     await conn.execute(
         "insert into connections (organization_id, id, vendor, name, way, app_id, plan, account, state, state_since,"
-        " created_at) values (%s, %s, %s, %s, %s, %s, %s, %s, 'connecting', %s, %s)",
-        (scope.organization, connection, vendor, name, way, app, plan, account, now, now),
+        " created_at, sandbox, twin_of) values (%s, %s, %s, %s, %s, %s, %s, %s, 'connecting', %s, %s, %s, %s)",
+        (
+            *(scope.organization, connection, vendor, name, way, app, plan, account, now, now),
+            *(twin_of is not None, twin_of),
+        ),
     )
 
 
@@ -115,7 +120,7 @@ async def find_connection(scope: Scope, conn: Conn, connection: UUID) -> Connect
     """Return a connection. Raises NotFound."""
     async with conn.cursor(row_factory=class_row(Connection)) as cur:
         await cur.execute(
-            f"select {_COLUMNS} from connections where organization_id = %s and id = %s",
+            f"select {COLUMNS} from connections where organization_id = %s and id = %s",
             (scope.organization, connection),
         )
         found = await cur.fetchone()
@@ -129,7 +134,7 @@ async def list_connections(scope: Scope, conn: Conn) -> Sequence[Connection]:
     """Return all connections of the organization, oldest first."""
     async with conn.cursor(row_factory=class_row(Connection)) as cur:
         await cur.execute(
-            f"select {_COLUMNS} from connections where organization_id = %s order by created_at, name",
+            f"select {COLUMNS} from connections where organization_id = %s order by created_at, name",
             (scope.organization,),
         )
         return await cur.fetchall()
@@ -215,11 +220,12 @@ async def add_call(
     verdict: str,
     ms: float,
 ) -> None:
-    """Write down one call to a vendor."""
+    """Write down one call to a vendor; nothing where its connection was removed while it was made."""
     await conn.execute(
         "insert into vendor_calls (organization_id, connection_id, at, operation, cost, verdict, ms)"
-        " values (%s, %s, %s, %s, %s, %s, %s)",
-        (scope.organization, connection, at, operation, cost, verdict, ms),
+        " select organization_id, id, %s, %s, %s, %s, %s from connections where organization_id = %s and id = %s"
+        " for key share",
+        (at, operation, cost, verdict, ms, scope.organization, connection),
     )
 
 

@@ -75,6 +75,12 @@ async def declare(conn: Conn, scope: str, quotas: Iterable[Quota]) -> None:
         )
 
 
+async def forget(conn: Conn, scope: str) -> None:
+    """Drop the quotas of a scope that nobody uses any more, and what was taken of them."""
+    await _lock(conn, scope)
+    await conn.execute("delete from quota_limits where scope = %s", (scope,))
+
+
 async def take(conn: Conn, scope: str, cost: int, now: datetime, caller: Caller) -> Grant:
     """Reserve `cost` calls in every window of the scope, or in none. Commit before the call is made."""
     row = await (

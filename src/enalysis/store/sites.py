@@ -15,7 +15,7 @@ from enalysis.store.pool import Conn
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A place with a grid connection; capacity in Wp, degrees north and east."""
+    """A place with a grid connection; capacity in Wp, degrees north and east. sandbox: it is made up."""
 
     id: UUID
     name: str
@@ -24,6 +24,7 @@ class Site:
     latitude: float | None
     longitude: float | None
     capacity_wp: float | None
+    sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,14 @@ class VendorSite:
     site_id: UUID | None
 
 
-_SITE = "id, name, address, zone, latitude, longitude, capacity_wp"
+_SITE = "id, name, address, zone, latitude, longitude, capacity_wp, sandbox"
 
 
 async def add_site(scope: Scope, conn: Conn, site: Site, now: datetime) -> None:
     """Add a site."""
     await conn.execute(
-        "insert into sites (organization_id, id, name, address, zone, latitude, longitude, capacity_wp, created_at)"
-        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        "insert into sites (organization_id, id, name, address, zone, latitude, longitude, capacity_wp, sandbox,"
+        " created_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             scope.organization,
             site.id,
@@ -53,6 +54,7 @@ async def add_site(scope: Scope, conn: Conn, site: Site, now: datetime) -> None:
             site.latitude,
             site.longitude,
             site.capacity_wp,
+            site.sandbox,
             now,
         ),
     )
@@ -114,7 +116,7 @@ async def set_vendor_site(
 
 
 async def map_vendor_site(scope: Scope, conn: Conn, connection: UUID, ref: str, site: UUID) -> None:
-    """Say which of our sites a vendor's site is."""
+    """Say which of our sites a vendor's site is; the database refuses to join what is simulated to what is real."""
     await conn.execute(
         "update vendor_sites set site_id = %s where organization_id = %s and connection_id = %s and ref = %s",
         (site, scope.organization, connection, ref),

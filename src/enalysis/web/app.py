@@ -8,14 +8,29 @@ from enalysis.runtime import Runtime
 from enalysis.web import errors, health
 from enalysis.web.address import address_of
 from enalysis.web.api import apps as api_apps
+from enalysis.web.api import budget as api_budget
 from enalysis.web.api import connections as api_connections
 from enalysis.web.api import fleet as api_fleet
+from enalysis.web.api import meanwhile as api_meanwhile
 from enalysis.web.api import oauth as api_oauth
+from enalysis.web.api import scheduler
 from enalysis.web.api import sites as api_sites
 from enalysis.web.assets import Assets
 from enalysis.web.auth import SignedIn, refuse_foreign_writes
 from enalysis.web.guards import BODY_LIMIT, Guard
-from enalysis.web.pages import apps, connection, connections, consent, fleet, session, setup, site, wizard
+from enalysis.web.pages import (
+    apps,
+    budget,
+    connection,
+    connections,
+    consent,
+    fleet,
+    meanwhile,
+    session,
+    setup,
+    site,
+    wizard,
+)
 from enalysis.web.views import Views, error_page
 
 
@@ -45,10 +60,20 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.views = Views(assets)
     errors.install(app, error_page, runtime.clock)
     app.mount("/static", assets)
-    for part in (health, api_fleet, api_sites, api_connections, api_apps, api_oauth):
+    for part in (
+        health,
+        api_fleet,
+        api_sites,
+        api_connections,
+        api_budget,
+        api_meanwhile,
+        api_apps,
+        api_oauth,
+        scheduler,
+    ):
         app.include_router(part.router)
     # The wizard first: `new` is no connection's identifier.
-    for part in (setup, session, fleet, site, connections, wizard, consent, connection, apps):
+    for part in (setup, session, fleet, site, budget, connections, wizard, consent, meanwhile, connection, apps):
         app.include_router(part.router)
 
     @app.get("/api/v1/openapi.json", include_in_schema=False)

@@ -32,6 +32,10 @@ class SignInNeeded(EnalysisError):
     """Nobody is signed in, and this is not for everybody."""
 
 
+class SchedulerRefused(EnalysisError):
+    """A scheduler's call without the secret in its header."""
+
+
 class ForeignRequest(EnalysisError):
     """A writing request that no page of ours sent for this visitor."""
 
@@ -64,6 +68,7 @@ _AWAY = Fault(
 )
 TABLE: dict[type[Exception], Fault] = {
     SignInNeeded: Fault(401, "sign-in", "Sign in first"),
+    SchedulerRefused: Fault(401, "scheduler-secret", "The scheduler's secret is missing or wrong"),
     ForeignRequest: Fault(403, "foreign-request", "Refused for safety"),
     Unfit: Fault(422, "unfit", "That cannot be read", "Correct the form or the address and send it again."),
     errors.NotFound: Fault(404, "not-found", "Not found", "It may have been removed, or it belongs to somebody else."),
@@ -230,6 +235,10 @@ def _api_answer(request: Request, error: Exception, fault: Fault) -> JSONRespons
         return problem(fault, str(error), error=RECONNECT, vendor=error.vendor, link=link)
     if isinstance(error, SignInNeeded):
         return problem(fault, "Sign in, or send the session cookie.", link="/sign-in")
+    if isinstance(error, SchedulerRefused):
+        answer = problem(fault, str(error))
+        answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
     if isinstance(error, ConsentFailed):
         return problem(
             fault, str(error), why=error.why.value, vendor=error.vendor, link=reconnect_link(error.vendor, None)

@@ -148,7 +148,7 @@ def asks_words(spec: Spec, way: Way) -> str:
     if way.auth is Auth.OAUTH:
         told = f"you sign in at {spec.label} and allow it"
     else:
-        told = " and ".join(f"{_lower(f.label)}" for f in way.fields if f.required) or "nothing"
+        told = " and ".join(f.label for f in way.fields if f.required) or "nothing"
     return told if way.app is None else f"{told}, through an app registered there"
 
 

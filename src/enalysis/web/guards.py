@@ -20,6 +20,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+# Says of an answer that what it tells was made up.
+SIMULATED = {"Enalysis-Sandbox": "simulated"}
 _HSTS = "max-age=31536000; includeSubDomains"
 
 
@@ -36,7 +38,7 @@ class Guard:
         if address.https:
             self._headers["Strict-Transport-Security"] = _HSTS
         if sandbox:
-            self._headers["Enalysis-Sandbox"] = "simulated"
+            self._headers.update(SIMULATED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 400 to a foreign host, else pass on, with our headers on whatever is answered."""

@@ -8,6 +8,7 @@ from starlette.responses import HTMLResponse, Response
 
 from enalysis.actions.accounts import Person
 from enalysis.core.access import Role
+from enalysis.queries import budget_words
 from enalysis.web import auth, charts, flow, formats
 from enalysis.web.assets import Assets
 from enalysis.web.errors import Fault
@@ -54,6 +55,8 @@ class Views:
             age=formats.age,
             until=formats.until,
             sentence=formats.sentence,
+            pace=budget_words.span,
+            calls=formats.digits,
             span=formats.span,
         )
 
@@ -69,6 +72,7 @@ class Views:
                 "path": request.url.path,
                 "now": state.runtime.clock(),
                 "sandbox": state.runtime.sandbox,
+                "may_simulate": state.runtime.vendors.may_simulate,
                 "open_cookie": not state.address.sealed,
                 "form_token": auth.form_token(request),
                 **context,

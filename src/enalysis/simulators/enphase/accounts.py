@@ -14,6 +14,8 @@ PLANS = {
     "watt": Plan("watt", "Watt", 10, 1000, documented=True),
     "kilowatt": Plan("kilowatt", "Kilowatt", 50, 50_000, documented=True),
     "megawatt": Plan("megawatt", "Megawatt", 100, 300_000, documented=True),
+    # What an installer may choose to stay inside; the vendor serves more, and charges for it.
+    "partner_free": Plan("partner_free", "Partner, free calls only", 300, 1_500_000, documented=True),
     "partner": Plan("partner", "Partner", 300, 1_500_000, documented=True),
 }
 BILLED_FROM = datetime(2023, 1, 1, tzinfo=UTC)
@@ -33,6 +35,7 @@ ACCESS = {
     "watt": _WATT,
     "kilowatt": _KILOWATT,
     "megawatt": _MEGAWATT,
+    "partner_free": _MEGAWATT | {"Commissioning API", "EV Charger Control"},
     "partner": _MEGAWATT | {"Commissioning API", "EV Charger Control"},
 }
 # What each demo account's app is, where it is not simply verified with all its plan includes.

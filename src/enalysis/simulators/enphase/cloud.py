@@ -33,7 +33,8 @@ from enalysis.simulators.enphase.errors import Refused
 from enalysis.simulators.enphase.tokens import TokenDesk, mint, redirect_page
 from enalysis.simulators.enphase.view import CELLULAR_S, MICRO_S, REPORT_S, View
 from enalysis.simulators.faults import Call, FaultKind, Faults, deliver, down, spoil
-from enalysis.simulators.oauth import App, AppState, AuthServer, Rotation, Standing
+from enalysis.simulators.guests import HostServer
+from enalysis.simulators.oauth import App, AppState, Rotation, Standing
 from enalysis.simulators.views import Figure, Told
 from enalysis.simulators.world import World
 
@@ -125,7 +126,7 @@ class EnphaseCloud:
         self.accounts = {a.key: a for a in accounts}
         self.tallies = tallies_of(accounts)
         self.views = {key: View(world, self.switches.drift) for key, world in worlds.items()}
-        self.auth = AuthServer(
+        self.auth = HostServer(
             apps_of(accounts),
             accounts,
             LIFETIMES,

@@ -47,5 +47,8 @@ def told_by(params: Mapping[str, str], words: Mapping[str, str]) -> str | None:
 async def show_connections(request: Request, runtime: RuntimeOf, person: SignedIn) -> Response:
     """Show every connection: what it does, what it costs, what it waits for."""
     rows = await connection_queries.connections(person.scope, runtime.db, runtime.vendors.specs, runtime.clock())
-    words = {"removed": "Removed: the credential and what was collected with it are deleted. The sites stay."}
+    words = {
+        "added": "Connected. The sites behind it appear as they are found.",
+        "removed": "Removed: the credential and what was collected with it are deleted. The sites stay.",
+    }
     return page(request, "connections.html", rows=rows, told=told_by(request.query_params, words))

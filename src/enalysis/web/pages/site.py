@@ -21,6 +21,7 @@ from enalysis.web.auth import RuntimeOf, SignedIn
 from enalysis.web.charts import SERIES, Absence, absences, day_chart, quality_words, value_of
 from enalysis.web.flow import flow
 from enalysis.web.formats import iso
+from enalysis.web.guards import SIMULATED
 from enalysis.web.trees import tree
 from enalysis.web.views import page
 
@@ -97,8 +98,8 @@ async def download_day(runtime: RuntimeOf, person: SignedIn, site: SiteID, day: 
     shown = await site_queries.day(person.scope, runtime.db, site, day, now)
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(_rows(shown, absences(shown, now, _place(head))))
-    name = f"{'simulated-' if runtime.sandbox else ''}{shown.day.isoformat()}.csv"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    name = f"{'simulated-' if runtime.sandbox or head.sandbox else ''}{shown.day.isoformat()}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', **(SIMULATED if head.sandbox else {})}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 
 

@@ -1,0 +1,1 @@
+"""A simulated month of collecting: the planner and the real reservation against a vendor that counts by itself."""
