@@ -179,7 +179,7 @@ def test_a_grant_that_ended_is_signed_in_again(person: Person, how: Ageing) -> N
     person.reads("keeps its sites and its history")
     person.set_out(person.account("household"))
     person.allow()
-    person.reads("Signed in again; sites and history are kept.")
+    person.reads("Signed in again; sites and history are kept. The first look")
     expect(person.page.locator(".found a").first).to_be_visible()
 
 

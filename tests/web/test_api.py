@@ -230,7 +230,7 @@ async def test_the_description_is_for_people_who_signed_in(house: House, browser
         "/api/v1/connections/{connection}/meanwhile",
         *(
             f"/api/v1/connections/{{connection}}/{verb}"
-            for verb in ("detail", "fetch", "pause", "resume", "test", "reconnect")
+            for verb in ("detail", "fetch", "pause", "resume", "test", "reconnect", "meanwhile")
         ),
         "/api/v1/apps",
         "/api/v1/apps/{app}",

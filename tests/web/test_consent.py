@@ -249,7 +249,8 @@ async def test_signing_in_again_keeps_the_connection(
     done = await browser.get(local(back))
     assert done.headers["location"] == f"/connections/{connection}?again=1"
     told = words((await browser.get(done.headers["location"])).text)
-    assert "Signed in again; sites and history are kept." in told
+    assert "Signed in again; sites and history are kept. The first look found" in told
+    assert "Readings follow within a minute." in told
     assert len((await browser.get("/api/v1/connections")).json()) == 1
 
 

@@ -90,8 +90,7 @@ async def add(
         await connections.set_sealed(scope, conn, connection, sealed, now)
         await grants.begin_streams(scope, conn, spec, connection, now)
         await connections.add_event(scope, conn, connection, None, "connected", f"{name} connected", now)
-        kind, text = grants.first_look(found, None)
-        await connections.add_event(scope, conn, connection, None, kind, text, now)
+    await _note_look(scope, db, connection, found, now)
     return connection, found
 
 
@@ -123,7 +122,9 @@ async def enter_again(
     if way.app is not None:
         through, grant = await _log_in(scope, db, vendors, spec, way, app or found.app_id, clean, now)
         await grants.save(scope, db, vendors, spec, way, through, grant, found.name, connection, now)
-        return await _first_look(scope, db, vendors, spec, way, through, connection, now)
+        check = await _first_look(scope, db, vendors, spec, way, through, connection, now)
+        await _note_look(scope, db, connection, check, now)
+        return check
     account = vendors.account(found.vendor, clean)
     login = await _own_login(db, vendors, spec, way, found.plan, clean, declare=True)
     check = await _check(scope, vendors, login, now)
@@ -135,6 +136,7 @@ async def enter_again(
         await connections.set_sealed(scope, conn, connection, sealed, now)
         await streams.set_due(scope, conn, connection, now)
         await connections.add_event(scope, conn, connection, None, "reconnected", f"{found.name} signed in anew", now)
+    await _note_look(scope, db, connection, check, now)
     return check
 
 
@@ -295,10 +297,7 @@ async def _add_granted(
     connection = await grants.save(scope, db, vendors, spec, way, found, grant, name, None, now)
     if check is None:
         await grants.set_waiting(scope, db, spec, way, found, connection, now)
-    else:
-        async with db.org(scope) as conn:
-            kind, text = grants.first_look(check, None)
-            await connections.add_event(scope, conn, connection, None, kind, text, now)
+    await _note_look(scope, db, connection, check, now)
     return connection, check
 
 
@@ -317,6 +316,12 @@ async def _first_look(
     except WaitingForVendor:
         await grants.set_waiting(scope, db, spec, way, app, connection, now)
         return None
+
+
+async def _note_look(scope: Scope, db: Database, connection: UUID, found: Check | None, now: datetime) -> None:
+    async with db.org(scope) as conn:
+        kind, text = grants.first_look(found, None)
+        await connections.add_event(scope, conn, connection, None, kind, text, now)
 
 
 async def _check(scope: Scope, vendors: Vendors, login: Login, now: datetime, app: App | None = None) -> Check:

@@ -11,7 +11,7 @@ from enalysis.connectors import oauth
 from enalysis.connectors.base import AppKind, Check, Spec, Subject, Way
 from enalysis.connectors.oauth import Grant
 from enalysis.core.access import Scope
-from enalysis.core.errors import GrantDead, LoginNeeded, NotFound, Refused, VendorError, WaitingForVendor
+from enalysis.core.errors import GrantDead, LoginNeeded, NotFound, QuotaSpent, Refused, VendorError, WaitingForVendor
 from enalysis.store import apps, connections, consents, credentials, streams
 from enalysis.store.apps import App
 from enalysis.store.connections import Connection
@@ -45,9 +45,16 @@ def read_refusal(spec: Spec, way: Way, app: App | None, refused: LoginNeeded) ->
 
 
 def first_look(found: Check | None, trouble: VendorError | None) -> tuple[str, str]:
-    """Return kind and text of the timeline's line on a first look through a new credential."""
+    """Return kind and text of the timeline's line on a first look through a new credential.
+
+    Neither found nor trouble: the vendor has not approved the app yet.
+    """
+    if isinstance(trouble, QuotaSpent):
+        return "first_look_waits", "The first look waits until the quota allows it; nothing needs to be done."
+    if found is None and (trouble is None or isinstance(trouble, WaitingForVendor)):
+        return "first_look_waits", "The first look waits for the vendor's approval of the app."
     if found is None:
-        return "first_look_failed", "The first look failed." if trouble is None else trouble.message
+        return "first_look_failed", str(trouble)
     if not found.sites:
         return "first_look", "The first look works, and no site is behind this account yet."
     told = "1 site" if found.sites == 1 else f"{found.sites:,} sites"

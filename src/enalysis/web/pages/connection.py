@@ -22,7 +22,7 @@ from enalysis.web.pages.connections import ConnectionID, told_by
 from enalysis.web.views import page
 
 router = APIRouter(prefix="/connections/{connection}", include_in_schema=False)
-_FIRST_LOOKS = {"first_look", "first_look_failed"}
+_FIRST_LOOKS = {"first_look", "first_look_waits", "first_look_failed"}
 _TOLD = {
     "renewed": "The sign-in is renewed.",
     "paused": "Paused. The vendor is asked nothing until you resume; the sign-in is kept alive.",
@@ -159,7 +159,10 @@ def _said(params: Mapping[str, str], detail: ConnectionDetail) -> tuple[str | No
         if looked is not None and looked.kind == "first_look_failed":
             return None, f"The sign-in worked and is kept, but the first look did not. {looked.text}"
         done = "Connected." if "connected" in params else "Signed in again; sites and history are kept."
-        return f"{done} {looked.text if looked else ''} Readings follow within a minute.".replace("  ", " "), None
+        if looked is None:
+            return done, None
+        soon = " Readings follow within a minute." if looked.kind == "first_look" else ""
+        return f"{done} {looked.text}{soon}", None
     fetched = params.get("fetched", "")
     if fetched.isascii() and fetched.isdigit():
         return f"{count(int(fetched[:6]), 'fetch', 'fetches')} will start as soon as the quota allows.", None
