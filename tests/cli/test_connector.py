@@ -21,7 +21,9 @@ async def test_check_discover_and_fetch_speak_to_the_vendor(
 
     inventory = await shell.json("connector", "fetch", "solaredge", "inventory", "--subject", berlin, *plan)
     assert {"inverter", "meter"} <= {device["kind"] for device in inventory["batch"]["devices"]}
-    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    # Noon in Berlin of the day before yesterday: told in full, whatever the hour the test runs at.
+    today = datetime.now(UTC).replace(hour=11, minute=0, second=0, microsecond=0)
+    end = today - timedelta(days=2)
     times = [f"{at:%Y-%m-%dT%H:%M}" for at in (end - timedelta(hours=2), end)]
     words = ("connector", "fetch", "solaredge", "energy", "--subject", berlin, *plan)
     energy = await shell.json(*words, "--start", times[0], "--end", times[1])

@@ -1,6 +1,5 @@
 """The protocol of OAuth 2.0: addresses, callbacks, grants, and what each answer of a token endpoint means."""
 
-import asyncio
 import base64
 import json
 import logging
@@ -32,7 +31,7 @@ from enalysis.core.errors import (
     Unavailable,
     VendorError,
 )
-from tests.vendor import Act, Asked, Book, Vendor, answer, drip, send, silent, vendor_http
+from tests.vendor import Act, Book, Vendor, answer, drip, send, silent, vendor_http
 
 NOW = datetime(2026, 6, 2, 9, 7, 30, tzinfo=UTC)
 APP = AppKeys("made-up id:1", "made-up/secret+0042")
@@ -76,24 +75,11 @@ GOOD: dict[str, object] = {
 }
 
 
-class Endpoint(Vendor):
-    """A scripted token endpoint that keeps the bodies it was sent."""
-
-    def __init__(self, *acts: Act) -> None:
-        super().__init__(*acts)
-        self.bodies: list[bytes] = []
-
-    async def _read(self, reader: asyncio.StreamReader) -> Asked:
-        asked = await super()._read(reader)
-        self.bodies.append(await reader.readexactly(int(asked.headers.get("content-length", "0"))))
-        return asked
-
-
 @asynccontextmanager
-async def endpoint(*acts: Act) -> AsyncIterator[tuple[Endpoint, VendorHTTP, Book]]:
+async def endpoint(*acts: Act) -> AsyncIterator[tuple[Vendor, VendorHTTP, Book]]:
     """Yield a scripted token endpoint, the way to it, and its ledger."""
     book = Book()
-    async with Endpoint(*acts) as there, vendor_http(there.origin, book, HTTPLimits(0.4, attempts=3)) as http:
+    async with Vendor(*acts) as there, vendor_http(there.origin, book, HTTPLimits(0.4, attempts=3)) as http:
         yield there, http, book
 
 
@@ -236,7 +222,7 @@ async def test_what_is_sent_with_a_basic_header_and_a_form() -> None:
     pairs = {base64.b64decode(a.headers["authorization"].removeprefix("Basic ")).decode() for a in there.asked}
     assert pairs == {"made-up%20id%3A1:made-up%2Fsecret%2B0042"}
     assert {a.headers["content-type"] for a in there.asked} == {"application/x-www-form-urlencoded"}
-    assert [dict(parse_qsl(body.decode(), strict_parsing=True)) for body in there.bodies] == [
+    assert [dict(parse_qsl(body.decode(), strict_parsing=True)) for body in [asked.body for asked in there.asked]] == [
         {"grant_type": "authorization_code", "code": CODE, "redirect_uri": BACK},
         {"grant_type": "refresh_token", "refresh_token": SPENT},
         {"grant_type": "password", "username": OWNER, "password": PASSWORD},
@@ -249,7 +235,7 @@ async def test_what_is_sent_as_json() -> None:
         await redeem(http, JSON, APP, CODE, BACK, "the verifier", NOW)
         await refresh(http, JSON, APP, SPENT, NOW)
     keys = {"client_id": APP.client_id, "client_secret": APP.client_secret}
-    assert [json.loads(body) for body in there.bodies] == [
+    assert [json.loads(body) for body in [asked.body for asked in there.asked]] == [
         {"grant_type": "authorization_code", "code": CODE, "redirect_uri": BACK, "code_verifier": "the verifier"}
         | keys,
         {"grant_type": "refresh_token", "refresh_token": SPENT} | keys,
@@ -282,7 +268,7 @@ async def test_revoking(act: Act, kind: type[VendorError] | None) -> None:
             with pytest.raises(kind) as caught:
                 await revoke(http, JSON, APP, SPENT)
             assert SPENT not in repr((str(caught.value), vars(caught.value)))
-        assert json.loads(there.bodies[0])["token"] == SPENT
+        assert json.loads(there.asked[0].body)["token"] == SPENT
     assert there.asked[0].target == "/v2/oauth2/revoke"
 
 

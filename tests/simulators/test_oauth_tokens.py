@@ -100,7 +100,7 @@ async def test_tokens_expire_and_renewal_starts_a_new_month(enphase: Place) -> N
 
 async def test_one_app_has_tokens_that_live_shorter(enphase: Place) -> None:
     tokens = (await exchange(enphase, await code_of(enphase, "expiring"), "expiring")).json()
-    assert tokens["expires_in"] == 899
+    assert tokens["expires_in"] == 329
     enphase.tokens["expiring"] = tokens["access_token"]
     enphase.clock.forward(minutes=15)
     assert (await enphase.ask("expiring", "systems")).status_code == 401
