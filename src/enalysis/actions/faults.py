@@ -85,7 +85,7 @@ def resume_at(error: VendorError, now: datetime, failures: int = 0) -> datetime:
     if isinstance(error, QuotaSpent):
         return now + timedelta(minutes=15) * spread
     # Only ever later: at most once a day, at most four times a day.
-    return now + (_DAY if isinstance(error, Retired) else _HUMAN_PAUSE) * (spread + 0.2)
+    return now + (_DAY if isinstance(error, Retired) else _HUMAN_PAUSE) * (1 + (spread - 0.8) / 8)
 
 
 async def settle(
