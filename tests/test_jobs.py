@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from procrastinate.jobs import Job
 
 from enalysis.actions import accounts, connections
 from enalysis.config import load_settings
 from enalysis.core.access import Scope
-from enalysis.jobs import run_worker
+from enalysis.jobs import Here, run_worker
 from enalysis.queries.connections import connections as list_connections
 from enalysis.queries.shapes import ConnectionRow
 from enalysis.runtime import Runtime, open_runtime
@@ -96,3 +97,19 @@ async def history_despite_kills(runtime: Runtime, scope: Scope, cluster: Path) -
             elif row is not None and killed and row.backfill.days_asked and row.backfill.next_at is None:
                 return row
             await asyncio.sleep(0.2)
+
+
+def doing(job: int, worker: int) -> Job:
+    """Return a job the queue holds to be at work under a worker."""
+    return Job(
+        id=job, status="doing", queue="live.acme", lock=None, queueing_lock=None, task_name="poll", worker_id=worker
+    )
+
+
+def test_a_job_that_ended_without_the_queue_s_knowing_is_found_at_the_second_look() -> None:
+    here = Here(running={5}, workers={1})
+    queue = [doing(5, 1), doing(6, 1), doing(7, 2)]
+    assert here.lost(queue) == [], "6 may be ending this very moment"
+    assert [job.id for job in here.lost(queue)] == [6], "5 is at work, and 7 is another process's"
+    assert here.lost([doing(5, 1)]) == []
+    assert here.lost(queue) == [], "found anew, it is looked at twice again"

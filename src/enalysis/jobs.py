@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -10,6 +12,7 @@ from uuid import UUID
 
 import procrastinate
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.jobs import Job
 
 from enalysis.actions import engine, poll, renewals
 from enalysis.core.access import platform
@@ -22,7 +25,7 @@ from enalysis.store.streams import Claimed
 _log = logging.getLogger(__name__)
 
 _TICK_S = 2.0
-_SWEEP_S = 15.0
+_SWEEP_S = 5.0
 _HOUSEKEEPING_S = 3600.0
 _LOOK_ROUND_S = 300.0
 _RENEWALS_S = 20.0
@@ -38,8 +41,42 @@ _PASSING: tuple[type[Exception], ...] = (EnalysisError, ConnectorException, *boo
 _RETRY = procrastinate.RetryStrategy(max_attempts=8, exponential_wait=2, retry_exceptions=bootstrap.AWAY)
 
 
-def build_app(runtime: Runtime) -> procrastinate.App:
+@dataclass(slots=True)
+class Here:
+    """The jobs at work in this process, and the workers they came through.
+
+    The queue learns of a job's end by one statement. Where the database goes away in that very moment, the job
+    stays `doing` under a worker that lives, and its lock would hold up its connection for ever.
+    """
+
+    running: set[int] = field(default_factory=set)
+    workers: set[int] = field(default_factory=set)
+    missing: set[int] = field(default_factory=set)
+
+    @contextmanager
+    def job(self, context: procrastinate.JobContext) -> Iterator[None]:
+        """Count a job as at work while it is."""
+        job = context.job
+        if job.id is None or job.worker_id is None:
+            yield
+            return
+        self.running.add(job.id)
+        self.workers.add(job.worker_id)
+        try:
+            yield
+        finally:
+            self.running.discard(job.id)
+
+    def lost(self, doing: Iterable[Job]) -> list[Job]:
+        """Return the jobs our workers are said to do and do not, for the second time in a row: one may be ending."""
+        ours = [job for job in doing if job.worker_id in self.workers and job.id not in self.running]
+        seen, self.missing = self.missing, {job.id for job in ours if job.id is not None}
+        return [job for job in ours if job.id in seen]
+
+
+def build_app(runtime: Runtime, here: Here | None = None) -> procrastinate.App:
     """Return the queue with its tasks over the runtime's jobs login. Arguments carry ids only."""
+    at_work = here or Here()
     app = procrastinate.App(
         connector=procrastinate.PsycopgConnector(
             conninfo=runtime.addresses.jobs,
@@ -50,13 +87,19 @@ def build_app(runtime: Runtime) -> procrastinate.App:
         )
     )
 
-    @app.task(name="poll", retry=_RETRY)
-    async def poll_streams(organization: str, connection: str, streams: list[int]) -> None:
-        await poll.poll(platform(UUID(organization)), runtime.deps, UUID(connection), streams)
+    @app.task(name="poll", retry=_RETRY, pass_context=True)
+    async def poll_streams(
+        context: procrastinate.JobContext, organization: str, connection: str, streams: list[int]
+    ) -> None:
+        with at_work.job(context):
+            await poll.poll(platform(UUID(organization)), runtime.deps, UUID(connection), streams)
 
-    @app.task(name="backfill", retry=_RETRY)
-    async def backfill_streams(organization: str, connection: str, streams: list[int]) -> None:
-        await poll.backfill(platform(UUID(organization)), runtime.deps, UUID(connection), streams)
+    @app.task(name="backfill", retry=_RETRY, pass_context=True)
+    async def backfill_streams(
+        context: procrastinate.JobContext, organization: str, connection: str, streams: list[int]
+    ) -> None:
+        with at_work.job(context):
+            await poll.backfill(platform(UUID(organization)), runtime.deps, UUID(connection), streams)
 
     return app
 
@@ -90,10 +133,11 @@ async def defer(app: procrastinate.App, conn: Conn, batch: Claimed, backfill: bo
 
 async def run_worker(runtime: Runtime, *, plan: bool = True, work: bool = True) -> None:
     """Plan, work and sweep until cancelled; then drain for at most 15 s."""
-    app = build_app(runtime)
+    here = Here()
+    app = build_app(runtime, here)
     async with app.open_async():
         loops: list[Awaitable[None]] = [
-            _forever("stalled-job sweep", _SWEEP_S, lambda: _sweep(app)),
+            _forever("stalled-job sweep", _SWEEP_S, lambda: _sweep(app, here)),
             _forever("look at the queues", _LOOK_ROUND_S, lambda: _tell_of_strangers(runtime, app)),
             _forever("housekeeping", _HOUSEKEEPING_S, lambda: _keep_house(runtime)),
         ]
@@ -178,8 +222,11 @@ async def _tell_of_strangers(runtime: Runtime, app: procrastinate.App) -> None:
             )
 
 
-async def _sweep(app: procrastinate.App) -> None:
-    """Give the jobs of workers that died to others."""
+async def _sweep(app: procrastinate.App, here: Here) -> None:
+    """Give the jobs of workers that died to others, and begin again what ended here without the queue's knowing."""
+    for job in here.lost(await app.job_manager.list_jobs_async(status="doing")):
+        _log.warning("job %s (%s) ended while the database was away and is run again", job.id, job.task_name)
+        await app.job_manager.retry_job(job)
     for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_S):
         _log.warning("job %s (%s) lost its worker and is run again", job.id, job.task_name)
         await app.job_manager.retry_job(job)
