@@ -25,7 +25,8 @@ async def progress(scope: Scope, db: Database, now: datetime) -> tuple[Progress,
         rows = await (
             await conn.execute(
                 "select c.id, count(s.id), count(s.polled_at),"
-                " count(*) filter (where s.backfill_until is not null"
+                # What the plan does not include has no history to fetch.
+                " count(*) filter (where s.backfill_until is not null and s.fault is distinct from 'not_in_plan'"
                 "   and (s.backfill_at is null or s.backfill_next_at <= %(now)s)),"
                 " min(s.last_ok_at) filter (where s.cursor is not null)"
                 " from connections c left join streams s on s.organization_id = c.organization_id"
