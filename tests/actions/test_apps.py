@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from enalysis.actions import apps, connections
+from enalysis.actions import apps, connections, renewals
 from enalysis.actions.vendors import OperatorApp
 from enalysis.core.errors import NotFound, Refused, VendorError
 from enalysis.store import sites
@@ -13,6 +13,7 @@ from enalysis.store.pool import Database
 from tests.actions.conftest import Clock
 from tests.oauth_bench import Bench as Office
 from tests.oauth_bench import opened
+from tests.vendor import answer
 
 OURS = {"client_id": "the-operators-id", "client_secret": "the-operators-secret", "api_key": "the-operators-key"}
 
@@ -101,3 +102,17 @@ async def test_a_suspended_app_takes_nobody_to_the_vendor(office: Office) -> Non
     await apps.change(office.scope, office.db, office.vendors, office.app, now=office.clock(), state="suspended")
     with pytest.raises(Refused, match="suspended"):
         await office.begin()
+
+
+async def test_an_app_stays_while_the_vendor_has_yet_to_forget_a_sign_in_of_it(office: Office, clock: Clock) -> None:
+    """Its keys are what a revocation proves itself by."""
+    made = await office.connect()
+    office.vendor.revoke_act = answer(b"", 503)
+    await connections.remove(office.scope, office.db, office.vendors, made, clock())
+    with pytest.raises(Refused, match="yet to forget"):
+        await apps.remove(office.scope, office.db, office.app)
+    office.vendor.revoke_act = None
+    clock.move(minutes=11)
+    await renewals.sweep(office.db, office.vendors, clock())
+    await apps.remove(office.scope, office.db, office.app)
+    assert await apps.list_choices(office.scope, office.db, office.vendors) == []

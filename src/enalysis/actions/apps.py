@@ -205,7 +205,10 @@ async def remove(scope: Scope, db: Database, app: UUID) -> None:
     async with db.org(scope) as conn:
         await apps.find_app(scope, conn, app)
         if not await apps.remove_app(scope, conn, app):
-            msg = "connections go through this app: move or remove them first"
+            msg = (
+                "connections go through this app, or the vendor has yet to forget a sign-in of it:"
+                " move or remove them first, or try again in a while"
+            )
             raise Refused(msg)
 
 

@@ -17,6 +17,7 @@ from enalysis.store.apps import App
 from enalysis.store.connections import Connection
 from enalysis.store.credentials import Fresh
 from enalysis.store.pool import Conn, Database
+from enalysis.store.secrets import SealBroken
 
 _REVOKE = "revoke"
 _REVOKE_PAUSE = timedelta(minutes=10)
@@ -162,18 +163,23 @@ async def set_waiting(
 
 
 async def wipe(scope: Scope, db: Database, vendors: Vendors, connection: Connection, now: datetime) -> UUID | None:
-    """Delete a connection's secret; return the revocation to make, None where the vendor takes none."""
+    """Delete a connection's secret; return the revocation to make, None where the vendor takes none.
+
+    Both or neither: a process that dies in between leaves no token that nobody has the vendor forget.
+    """
     spec = vendors.spec(connection.vendor)
     way = spec.way(connection.way)
+    revocation = uuid4()
     async with db.org(scope) as conn:
         sealed = await credentials.wipe(scope, conn, connection.id)
-    if sealed is None or way.oauth is None or way.oauth.revoke_url is None or connection.app_id is None:
-        return None
-    kept = Kept.read(await vendors.unseal_text(scope, connection.id, FIELD, sealed))
-    revocation = uuid4()
-    token = kept.refresh_token or kept.access_token
-    again = await vendors.seal_text(scope, revocation, _REVOKE, token)
-    async with db.org(scope) as conn:
+        if sealed is None or way.oauth is None or way.oauth.revoke_url is None or connection.app_id is None:
+            return None
+        try:
+            kept = Kept.read(await vendors.unseal_text(scope, connection.id, FIELD, sealed))
+        except SealBroken:
+            # What nobody can open, nobody can revoke; it goes all the same.
+            return None
+        again = await vendors.seal_text(scope, revocation, _REVOKE, kept.refresh_token or kept.access_token)
         await consents.add_revocation(
             scope, conn, revocation, connection.vendor, connection.way, connection.app_id, again, now
         )

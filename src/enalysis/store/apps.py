@@ -160,10 +160,12 @@ async def note_app_ok(scope: Scope, conn: Conn, app: UUID, now: datetime) -> boo
 
 
 async def remove_app(scope: Scope, conn: Conn, app: UUID) -> bool:
-    """Delete an app that no connection goes through; False where one does, or there is no such app."""
+    """Delete an app that nothing goes through; False where a connection or a revocation does, or there is none."""
     done = await conn.execute(
         "delete from vendor_apps a where a.organization_id = %s and a.id = %s and not exists"
-        " (select from connections c where c.organization_id = a.organization_id and c.app_id = a.id)",
+        " (select from connections c where c.organization_id = a.organization_id and c.app_id = a.id)"
+        # Without its keys the vendor could not be told any more.
+        " and not exists (select from revocations r where r.organization_id = a.organization_id and r.app_id = a.id)",
         (scope.organization, app),
     )
     return done.rowcount == 1
