@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
 
+from enalysis.actions.entered import cleaned
 from enalysis.actions.vendors import APP_KEYS, Vendors
 from enalysis.connectors.base import AppCard, AppKind, Spec, Way
 from enalysis.core.access import Role, Scope
@@ -18,7 +19,6 @@ OPERATOR = "operator"
 """Stands for the operator's default app where an app's id is expected."""
 
 STATES = ("pending", "verified", "suspended")
-_LONGEST = 4096
 _LONGEST_NAME = 80
 
 
@@ -232,18 +232,7 @@ def card_of(spec: Spec) -> AppCard:
 
 def clean_fields(spec: Spec, fields: Mapping[str, str]) -> dict[str, str]:
     """Return the card's app fields without what pasting brings. Raises Refused naming what is missing."""
-    out = {}
-    for field in card_of(spec).fields:
-        value = "".join(fields.get(field.name, "").split()).strip("\"'")
-        if not value and field.required:
-            msg = f"{field.label} is missing. {field.help}"
-            raise Refused(msg)
-        if len(value) > _LONGEST or not value.isprintable():
-            msg = f"{field.label} holds characters no {spec.label} app has; copy it again"
-            raise Refused(msg)
-        if value:
-            out[field.name] = value
-    return out
+    return cleaned(card_of(spec).fields, fields, f"{spec.label} app", blanks=False)
 
 
 def _choice(a: App) -> AppChoice:

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 from enalysis.actions import grants, meanwhile
 from enalysis.actions.apps import way_of
+from enalysis.actions.entered import cleaned
 from enalysis.actions.grants import read_refusal, refuse_simulated
 from enalysis.actions.vendors import Login, Vendors, keys_of
 from enalysis.connectors import oauth
@@ -19,7 +20,6 @@ from enalysis.store.pool import Database
 from enalysis.store.quotas import Caller
 
 _LONGEST_NAME = 80
-_LONGEST_FIELD = 4096
 
 
 async def test(
@@ -346,15 +346,4 @@ def _name(name: str, spec: Spec) -> str:
 
 def _clean(spec: Spec, way: Way, fields: Mapping[str, str]) -> dict[str, str]:
     """Return the card's fields, pasted spaces and line ends taken off. Raises Refused naming what is missing."""
-    out = {}
-    for field in way.fields:
-        value = fields.get(field.name, "").strip().strip("\"'").strip()
-        if not value and field.required:
-            msg = f"{field.label} is missing. {field.help}"
-            raise Refused(msg)
-        if len(value) > _LONGEST_FIELD or not value.isprintable():
-            msg = f"{field.label} holds characters no {spec.label} credential has; copy it again"
-            raise Refused(msg)
-        if value:
-            out[field.name] = value
-    return out
+    return cleaned(way.fields, fields, f"{spec.label} credential", blanks=True)

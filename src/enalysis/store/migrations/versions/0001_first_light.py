@@ -1,9 +1,8 @@
 """The first schema: tenants, connections, readings, quotas, and the job queue's own tables."""
 
-from pathlib import Path
-
-from alembic import op
 from procrastinate.schema import SchemaManager
+
+from enalysis.store.revisions import refuse_the_way_back, run
 
 revision = "0001"
 down_revision = None
@@ -13,13 +12,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Create everything; the logins exist already (store.logins makes them)."""
-    driver = op.get_bind().connection.driver_connection
-    if driver is None:
-        msg = "no driver connection"
-        raise RuntimeError(msg)
-    driver.execute("set local row_security = off")
-    driver.execute("set local lock_timeout = '5s'")
-    driver.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+    driver = run(__file__)
     driver.execute("create schema jobs")
     driver.execute("set local search_path = jobs")
     driver.execute(SchemaManager.get_schema())
@@ -32,6 +25,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Refuse: the way back is the backup taken before the upgrade."""
-    msg = "migrations go forward only; restore the backup taken before the upgrade"
-    raise RuntimeError(msg)
+    """Refuse."""
+    refuse_the_way_back()

@@ -1,8 +1,6 @@
 """Apps, consents, tokens that are renewed, and what streams ask of a shared quota."""
 
-from pathlib import Path
-
-from alembic import op
+from enalysis.store.revisions import refuse_the_way_back, run
 
 revision = "0002"
 down_revision = "0001"
@@ -12,16 +10,9 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the tables and columns."""
-    driver = op.get_bind().connection.driver_connection
-    if driver is None:
-        msg = "no driver connection"
-        raise RuntimeError(msg)
-    driver.execute("set local row_security = off")
-    driver.execute("set local lock_timeout = '5s'")
-    driver.execute(Path(__file__).with_suffix(".sql").read_text(encoding="utf-8"))
+    run(__file__)
 
 
 def downgrade() -> None:
-    """Refuse: the way back is the backup taken before the upgrade."""
-    msg = "migrations go forward only; restore the backup taken before the upgrade"
-    raise RuntimeError(msg)
+    """Refuse."""
+    refuse_the_way_back()
