@@ -11,8 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import procrastinate
-from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
-from procrastinate.jobs import Job
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
+from procrastinate.jobs import Job, Status
 
 from enalysis.actions import engine, poll, renewals
 from enalysis.core.access import platform
@@ -137,7 +137,7 @@ async def run_worker(runtime: Runtime, *, plan: bool = True, work: bool = True) 
     app = build_app(runtime, here)
     async with app.open_async():
         loops: list[Awaitable[None]] = [
-            _forever("stalled-job sweep", _SWEEP_S, lambda: _sweep(app, here)),
+            _forever("stalled-job sweep", _SWEEP_S, lambda: sweep(app, here)),
             _forever("look at the queues", _LOOK_ROUND_S, lambda: _tell_of_strangers(runtime, app)),
             _forever("housekeeping", _HOUSEKEEPING_S, lambda: _keep_house(runtime)),
         ]
@@ -222,14 +222,24 @@ async def _tell_of_strangers(runtime: Runtime, app: procrastinate.App) -> None:
             )
 
 
-async def _sweep(app: procrastinate.App, here: Here) -> None:
+async def sweep(app: procrastinate.App, here: Here) -> None:
     """Give the jobs of workers that died to others, and begin again what ended here without the queue's knowing."""
     for job in here.lost(await app.job_manager.list_jobs_async(status="doing")):
         _log.warning("job %s (%s) ended while the database was away and is run again", job.id, job.task_name)
-        await app.job_manager.retry_job(job)
+        await _begin_again(app, job)
     for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=_STALLED_S):
         _log.warning("job %s (%s) lost its worker and is run again", job.id, job.task_name)
+        await _begin_again(app, job)
+
+
+async def _begin_again(app: procrastinate.App, job: Job) -> None:
+    """Put a job back on the queue, or away where the next one of its connection waits there for its lock."""
+    try:
         await app.job_manager.retry_job(job)
+    except UniqueViolation:
+        # What it did not come to is due again once its claim lapses; its successor need not wait so long.
+        assert job.id is not None  # noqa: S101 - it came from the queue
+        await app.job_manager.finish_job_by_id_async(job.id, Status.FAILED, delete_job=True)
 
 
 async def _keep_house(runtime: Runtime) -> None:

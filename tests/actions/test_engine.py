@@ -15,7 +15,7 @@ import pytest
 from enalysis.actions import engine
 from enalysis.actions.engine import LEASE_S
 from enalysis.config import load_settings
-from enalysis.jobs import build_app, defer, run_worker
+from enalysis.jobs import Here, build_app, defer, run_worker, sweep
 from enalysis.runtime import Addresses, Runtime
 from enalysis.store import streams
 from enalysis.store.pool import Conn
@@ -147,3 +147,27 @@ async def test_a_refused_account_is_left_alone(bench: Bench) -> None:
     await engine.tick(bench.db, keep, bench.clock())
     by_id = {r.id: r for r in await rows_of(bench, connection)}
     assert [by_id[i].subject for i in taken] == [""]
+
+
+@pytest.mark.parametrize("successor", [False, True])
+async def test_a_job_the_queue_believes_at_work_for_ever_is_freed(
+    bench: Bench, base: Base, queue: procrastinate.App, successor: bool
+) -> None:
+    """Its end was lost with the database: it is run again, or makes way for the next one that waits for its lock."""
+    connection = await bench.add("lapsed")
+    batch = Claimed(bench.scope.organization, connection, "solaredge", (1,))
+    async with bench.db.engine() as conn:
+        await defer(queue, conn, batch, backfill=False)
+    with psycopg.connect(base.owner, autocommit=True) as owner:
+        owner.execute("set search_path = jobs")
+        worker = owner.execute("insert into procrastinate_workers default values returning id").fetchone()
+        assert worker is not None
+        owner.execute("update procrastinate_jobs set status = 'doing', worker_id = %s", worker)
+        if successor:
+            async with bench.db.engine() as conn:
+                await defer(queue, conn, batch, backfill=False)
+        here = Here(workers={worker[0]})
+        await sweep(queue, here)
+        assert owner.execute("select count(*) from procrastinate_jobs where status = 'doing'").fetchone() == (1,)
+        await sweep(queue, here)
+        assert owner.execute("select status::text from procrastinate_jobs").fetchall() == [("todo",)]
