@@ -1,5 +1,7 @@
 """The bar's rows on OAuth, secrets and borders hold here, on less than `make bar` tries."""
 
+import pytest
+
 from tests.bar.rows_oauth_consent import a1, a2
 from tests.bar.rows_oauth_end import a10, e8
 from tests.bar.rows_oauth_renewal import a6, a7
@@ -29,10 +31,13 @@ async def test_a6_processes_renew_one_after_the_other(base: Base) -> None:
 
 
 async def test_a7_no_renewal_is_lost(base: Base) -> None:
-    row = await a7(base, cancels=20, terms=4, kills=2, at_once=2)
-    # On a busy machine a signal may come before or after the renewal it is meant for; the full row asks for most.
-    assert (row.facts["grants_lost"], row.facts["shown_otherwise"]) == (0, "none"), row
-    assert min(int(row.facts["in_midst"]), int(row.facts["term_in_midst"])) > 0, row
+    # Beside other tests a signal may miss the renewal it is meant for: then all of it is measured anew.
+    for _ in range(3):
+        row = await a7(base, cancels=20, terms=2, kills=2, at_once=2)
+        assert (row.facts["grants_lost"], row.facts["shown_otherwise"]) == (0, "none"), row
+        if row.ok:
+            return
+    pytest.fail(f"the signals never hit: {row}")
 
 
 async def test_a8_replies_drop_no_grant(base: Base) -> None:

@@ -1,13 +1,13 @@
 """A simulated month and more under the planner: no vendor's quota is broken, whatever people click."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from enalysis.connectors.base import FoundDevice, Stream, Subject
+from enalysis.connectors.base import FoundDevice, Plan, Stream, Subject
 from enalysis.connectors.registry import CONNECTORS
 from enalysis.core.daylight import Place, daylight
 from enalysis.core.errors import QuotaSpent
@@ -120,17 +120,20 @@ def _monthly(quotas: tuple[Quota, ...]) -> int:
 
 
 @contextlib.asynccontextmanager
-async def tight(vendor: str, account: str) -> AsyncIterator[Bench]:
-    """Yield a bench of an account on the smallest plan of its way, its ledger enforcing the card's quotas."""
+async def tight(vendor: str, account: str, pick: Callable[..., Plan] = min) -> AsyncIterator[Bench]:
+    """Yield a bench of an account on a plan of its way, its ledger enforcing the card's quotas.
+
+    Args: pick: `min` for the smallest plan, `max` for the roomiest.
+    """
     clock = Clock(START)
     way = CONNECTORS[vendor].spec.way(create(5, clock).vendors[vendor].accounts[account].way)
     plans = SIMULATORS[vendor].plans
     # By what the card allows itself, which may be less than what the vendor would serve.
-    smallest = plans[min(way.plans, key=lambda p: _monthly(p.quotas)).key]
-    sandbox = create(5, clock, plans={f"{vendor}/{account}": smallest.key})
-    quotas = way.plan(smallest.key).quotas
+    chosen = plans[pick(way.plans, key=lambda p: _monthly(p.quotas)).key]
+    sandbox = create(5, clock, plans={f"{vendor}/{account}": chosen.key})
+    quotas = way.plan(chosen.key).quotas
     bench = build(sandbox, vendor, account, clock, "http://sandbox.test", InProcess(sandbox.app), quotas=quotas)
-    assert bench.account.plan == smallest
+    assert bench.account.plan == chosen
     async with bench.http:
         yield bench
 
@@ -163,3 +166,16 @@ async def test_a_month_breaks_no_quota(vendor: str, account: str, clicks_every: 
         assert worker.widest_gap <= timedelta(hours=12)
     else:
         assert bench.ledger.refused > 0
+
+
+@pytest.mark.timeout(120)
+async def test_the_roomiest_plan_gets_every_cadence_wanted(vendor: str) -> None:
+    until = START + timedelta(days=ROOMY_DAYS)
+    async with tight(vendor, "portfolio", max) as bench:
+        worker = Worker(bench, None)
+        while await worker.step(until):
+            pass
+    assert not bench.vendor.tallies["portfolio"].refused
+    lately = [until - worker.polled[key] for key, s, _ in worker.subjects() if s.step_s and not s.daylight_only]
+    assert lately
+    assert max(lately) <= timedelta(minutes=31)
